@@ -1,0 +1,1 @@
+export { gradients, type Target } from './gradients.ts';

@@ -1,0 +1,1 @@
+export { ClipGenError, invalidArgument, type ErrorCode } from './clip-gen-error.ts';

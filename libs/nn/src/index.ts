@@ -1,0 +1,18 @@
+export { selfAttention, type AttentionOptions } from './attention.ts';
+export { conv2d, same } from './convolution.ts';
+export {
+  constant,
+  fanIn,
+  initialize,
+  normal,
+  ones,
+  uniform,
+  xavier,
+  zeros,
+  type Initializer,
+  type ParameterSpec,
+} from './initializer.ts';
+export { linear, productDim, project, type LinearOptions } from './linear.ts';
+export { batchNorm, groupNorm, layerNorm } from './norm.ts';
+export { resizeBilinear } from './resize.ts';
+export { Scope } from './scope.ts';

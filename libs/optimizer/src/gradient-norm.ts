@@ -1,0 +1,24 @@
+import { invalidArgument } from '@clip-gen/errors';
+import type { ParameterArena } from './parameter-arena.ts';
+
+/**
+ * L2 norm of all gradients together, summed in float64 in a fixed order: equal gradients give equal bits. NaN or
+ * Infinity exactly when a gradient is.
+ *
+ * @param groups only these groups' parameters; default all
+ */
+export function globalNorm(arena: ParameterArena, groups?: readonly string[]): number {
+  let sum = 0;
+  for (const { kernels, address, bytes } of arena.slicesOf(groups)) sum += kernels.squareSum(address.gradients!, bytes);
+  return Math.sqrt(sum);
+}
+
+/**
+ * The factor that brings a gradient of this norm down to `maxNorm`: `min(1, maxNorm / norm)`; 1 for a norm of 0.
+ *
+ * @throws invalid_argument unless maxNorm is a positive number
+ */
+export function clipScale(norm: number, maxNorm: number): number {
+  if (!(maxNorm > 0)) throw invalidArgument('maxNorm', 'a positive number', maxNorm);
+  return norm > maxNorm ? maxNorm / norm : 1;
+}

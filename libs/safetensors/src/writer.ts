@@ -1,0 +1,135 @@
+import { randomBytes } from 'node:crypto';
+import { open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { endianness } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { ClipGenError } from '@clip-gen/errors';
+import { bytesPerElement, elementCount, type Tensor } from '@clip-gen/tensor';
+import { bytesOf, carries, NAME_OF } from './dtype-names.ts';
+import { MAX_HEADER_BYTES, PREFIX_BYTES, shown } from './header.ts';
+
+/** The first tensor's alignment in the file: a cache line, so that a mapped file can be read with vector loads. */
+const ALIGN_BYTES = 64;
+
+/** Bytes of one write call; the system takes at most 2^31 - 1. */
+const CHUNK_BYTES = 2 ** 30;
+
+/**
+ * Writes a file under a temporary name beside `path`, syncs it and renames it: `path` holds the old file or the whole
+ * new one, never a part.
+ *
+ * Tensors lie by falling element size, then by name, from a multiple of 64 bytes on, so each is aligned to its elements.
+ * Equal tensors in any order make equal files.
+ *
+ * @param tensors by name; their data is not copied and must not change until the promise settles
+ * @param metadata the file's own notes
+ * @throws invalid_argument for a name twice, a reserved or malformed name, or data that does not fit its shape
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: Iterable<readonly [string, Tensor]>,
+  metadata: Iterable<readonly [string, string]> | Readonly<Record<string, string>> = {},
+): Promise<void> {
+  if (endianness() !== 'LE') throw new ClipGenError('unimplemented', 'safetensors needs a little-endian machine');
+  const sorted = [...tensors].sort(byElementSizeThenName);
+  const notes = Symbol.iterator in metadata ? [...metadata] : Object.entries(metadata);
+  const header = headerOf(sorted, notes);
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
+  try {
+    const handle = await open(temporary, 'wx');
+    try {
+      await writeFully(handle, header);
+      for (const [, { data }] of sorted) await writeFully(handle, bytesOf(data));
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw cause;
+  }
+  await syncFolder(dirname(path));
+}
+
+function byElementSizeThenName([a, x]: readonly [string, Tensor], [b, y]: readonly [string, Tensor]): number {
+  return bytesPerElement(y.dtype) - bytesPerElement(x.dtype) || (a < b ? -1 : a > b ? 1 : 0);
+}
+
+/** The length and the header, padded with spaces to a multiple of 64 bytes. */
+function headerOf(tensors: readonly (readonly [string, Tensor])[], metadata: readonly (readonly [string, string])[]) {
+  const members: string[] = [];
+  if (metadata.length > 0) {
+    checkNames(
+      'metadata',
+      metadata.map(([key]) => key),
+    );
+    const notes = metadata.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(wellFormed(key, value))}`);
+    members.push(`"__metadata__":{${notes.join(',')}}`);
+  }
+  checkNames(
+    'tensors',
+    tensors.map(([name]) => name),
+  );
+  let offset = 0;
+  for (const [name, { dtype, shape, data }] of tensors) {
+    if (name === '__metadata__') {
+      throw new ClipGenError('invalid_argument', 'tensors must not be named __metadata__; the format reserves it');
+    }
+    if (!carries(dtype, data) || data.length !== elementCount(shape)) {
+      throw new ClipGenError(
+        'invalid_argument',
+        `tensor ${shown(name)} must hold ${elementCount(shape)} elements of ${dtype}; ` +
+          `got ${data.length} in a ${data.constructor.name}`,
+      );
+    }
+    const end = offset + data.byteLength;
+    members.push(
+      `${JSON.stringify(name)}:{"dtype":"${NAME_OF[dtype]}","shape":[${shape.join(',')}],"data_offsets":[${offset},${end}]}`,
+    );
+    offset = end;
+  }
+  const text = Buffer.from(`{${members.join(',')}}`);
+  const total = Math.ceil((PREFIX_BYTES + text.length) / ALIGN_BYTES) * ALIGN_BYTES;
+  if (total - PREFIX_BYTES > MAX_HEADER_BYTES) {
+    throw new ClipGenError('invalid_argument', `tensors must have a header of at most ${MAX_HEADER_BYTES} bytes`);
+  }
+  const header = Buffer.alloc(total, ' ');
+  header.writeBigUInt64LE(BigInt(total - PREFIX_BYTES));
+  text.copy(header, PREFIX_BYTES);
+  return header;
+}
+
+function checkNames(argument: string, names: readonly string[]): void {
+  const seen = new Set<string>();
+  for (const name of names) {
+    if (seen.has(name)) throw new ClipGenError('invalid_argument', `${argument} must have one ${shown(name)}; got two`);
+    seen.add(wellFormed(argument, name));
+  }
+}
+
+/** A string with half a surrogate pair has no UTF-8, so other readers would refuse the file. */
+function wellFormed(argument: string, value: string): string {
+  if (Buffer.from(value).toString() !== value) {
+    throw new ClipGenError('invalid_argument', `${argument} must be well-formed Unicode; got ${shown(value)}`);
+  }
+  return value;
+}
+
+async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, done, Math.min(CHUNK_BYTES, bytes.length - done));
+    done += bytesWritten;
+  }
+}
+
+/** Makes the new name itself last through a power cut. Systems that cannot open folders do without. */
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

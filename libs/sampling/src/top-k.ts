@@ -1,0 +1,87 @@
+/**
+ * Finds the k largest of a row by radix selection: a histogram over the upper bits of the floats, then over the next
+ * bits of the one bin in which the k-th falls, and so on. Linear in the row, no sort, buffers reused.
+ */
+export class TopKSelector {
+  readonly #histogram = new Uint32Array(1 << 11);
+  /** Keys of the row: int32 that order as the floats do. */
+  readonly #keys: Int32Array;
+  /** Indices that may still hold the k-th. */
+  readonly #undecided: Uint32Array;
+
+  constructor(size: number) {
+    this.#keys = new Int32Array(size);
+    this.#undecided = new Uint32Array(size);
+  }
+
+  /**
+   * Writes the indices of the k largest, in ascending index order; among equal values the lowest indices win.
+   *
+   * @param bits the row's float32 as int32 bits, finite, without -0
+   * @param k in [1, length of the row]
+   * @param out receives k indices
+   */
+  select(bits: Int32Array, k: number, out: Uint32Array): void {
+    const keys = this.#keys;
+    const size = bits.length;
+    if (k >= size) {
+      for (let i = 0; i < size; i++) out[i] = i;
+      return;
+    }
+    const histogram = this.#histogram.fill(0);
+    for (let i = 0; i < size; i++) {
+      const key = sortableKey(bits[i]!);
+      keys[i] = key;
+      histogram[(key >> 21) + 1024]!++;
+    }
+    // `wanted` of the bin are among the k; what lies in higher bins all is.
+    let [bin, wanted] = this.#binOf(k);
+    let threshold = (bin - 1024) << 21;
+    const undecided = this.#undecided;
+    let count = 0;
+    for (let i = 0; i < size; i++) if (keys[i]! >> 21 === bin - 1024) undecided[count++] = i;
+
+    for (const [shift, mask] of LOWER_DIGITS) {
+      if (count === wanted) break; // the whole bin is in: its lower edge is the threshold
+      histogram.fill(0);
+      for (let j = 0; j < count; j++) histogram[(keys[undecided[j]!]! >> shift) & mask]!++;
+      [bin, wanted] = this.#binOf(wanted);
+      threshold |= bin << shift;
+      let kept = 0;
+      for (let j = 0; j < count; j++) {
+        const index = undecided[j]!;
+        if (((keys[index]! >> shift) & mask) === bin) undecided[kept++] = index;
+      }
+      count = kept;
+    }
+
+    // All above the undecided, and the first `wanted` of these, which ascend by index.
+    const last = undecided[wanted - 1]!;
+    const above = count === wanted ? threshold - 1 : threshold;
+    let written = 0;
+    if (count === wanted) {
+      for (let i = 0; i < size; i++) if (keys[i]! > above) out[written++] = i;
+    } else {
+      for (let i = 0; i < size; i++) if (keys[i]! > above || (keys[i]! === threshold && i <= last)) out[written++] = i;
+    }
+  }
+
+  /** The bin that holds the n-th largest, and how many of it are among the n. */
+  #binOf(n: number): [bin: number, wanted: number] {
+    const histogram = this.#histogram;
+    let bin = histogram.length - 1;
+    while (histogram[bin]! < n) n -= histogram[bin--]!;
+    return [bin, n];
+  }
+}
+
+/** Shift and mask of the second and third 11 and 10 bits. */
+const LOWER_DIGITS = [
+  [10, 0x7ff],
+  [0, 0x3ff],
+] as const;
+
+/** An int32 that orders as the float32 of these bits does. */
+export function sortableKey(bits: number): number {
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}

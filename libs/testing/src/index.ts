@@ -1,0 +1,6 @@
+export { expectClose, type Tolerance } from './expect-close.ts';
+export { expectTensor } from './expect-tensor.ts';
+export { Goldens, loadGoldens } from './goldens.ts';
+export { maxRelativeToLargest } from './max-relative-to-largest.ts';
+export { runGraph, type RunGraphOptions } from './run-graph.ts';
+export { temporaryFolder } from './temporary-folder.ts';

@@ -1,0 +1,38 @@
+import { add, reshape, silu, transpose, upsampleNearest, type Value } from '@clip-gen/graph';
+import { conv2d, groupNorm, same, selfAttention, type Scope } from '@clip-gen/nn';
+
+/** norm → SiLU → 3×3 → norm → SiLU → 3×3, plus the input (through 1×1 where the channels change). */
+export function residualBlock(scope: Scope, x: Value, out: number, groups: number): Value {
+  const block = scope.child('block');
+  let h = silu(groupNorm(block.child(0), x, groups));
+  h = conv2d(block.child(2), h, out, 3, { pads: same(3) });
+  h = silu(groupNorm(block.child(3), h, groups));
+  h = conv2d(block.child(6), h, out, 3, { pads: same(3) });
+  return add(x.shape[1] === out ? x : conv2d(scope.child('shortcut'), x, out, 1), h);
+}
+
+/** Single-head attention over the positions of the map, (B, C, H, W) → (B, C, H, W). */
+export function attentionBlock(scope: Scope, x: Value, groups: number): Value {
+  const [batch, channels, height, width] = x.shape as [number | string, number, number, number];
+  const flat = reshape(groupNorm(scope.child('norm'), x, groups), [batch, channels, height * width]);
+  const mixed = selfAttention(scope.child('attn'), transpose(flat, [0, 2, 1]), { heads: 1 }); // (B, H·W, C)
+  return add(x, reshape(transpose(mixed, [0, 2, 1]), [batch, channels, height, width]));
+}
+
+/** Zeros at the right and bottom, then 3×3 with stride 2: halves the side. */
+export function downsample(scope: Scope, x: Value): Value {
+  return conv2d(scope.child('conv'), x, x.shape[1] as number, 3, { stride: 2, pads: [0, 0, 1, 1] });
+}
+
+/** Nearest ×2, then 3×3. */
+export function upsample(scope: Scope, x: Value): Value {
+  return conv2d(scope.child('conv'), upsampleNearest(x, 2), x.shape[1] as number, 3, { pads: same(3) });
+}
+
+/** Residual, attention, residual: the middle of encoder and decoder. */
+export function middle(scope: Scope, x: Value, groups: number): Value {
+  const channels = x.shape[1] as number;
+  x = residualBlock(scope.child(0), x, channels, groups);
+  x = attentionBlock(scope.child(1), x, groups);
+  return residualBlock(scope.child(2), x, channels, groups);
+}

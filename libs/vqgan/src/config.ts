@@ -1,0 +1,67 @@
+import { z } from 'zod';
+
+const size = z
+  .int()
+  .min(1)
+  .max(1 << 20);
+
+/** Sizes of a VQGAN, as `config.json` holds them. */
+export const vqganConfigSchema = z.strictObject({
+  model: z.literal('vqgan'),
+  /** Side S of the square picture in pixels. */
+  imageSize: size.max(8192),
+  /** Pixels are unshuffled by this factor before the first convolution and shuffled back after the last; 1 = not. */
+  patchSize: size.max(16),
+  /** Channels of the first level. */
+  channels: size.max(4096),
+  /** Channel multiplier of each level, finest first; each level but the last halves the side. */
+  multipliers: z.array(size.max(64)).min(1).max(8),
+  /** Residual blocks of each encoder level; a decoder level has one more. */
+  blocks: size.max(16),
+  /** Sides of the map (after patching) at which attention follows each residual block. */
+  attentionSides: z.array(size),
+  /** Groups of GroupNorm; must divide every channel count. */
+  groups: size,
+  /** Number of codes K. */
+  codebookSize: size,
+  /** Width of a code. */
+  codeSize: size.max(4096),
+});
+
+export type VqganConfig = z.infer<typeof vqganConfigSchema>;
+
+/** Side of the token grid: S / (patch · 2^(levels−1)). */
+export function gridSide(config: VqganConfig): number {
+  return config.imageSize / (config.patchSize * 2 ** (config.multipliers.length - 1));
+}
+
+/** The released model, and the small one of the emoji model. */
+export const VQGAN_PRESETS = {
+  'vqgan-f16-16384': {
+    model: 'vqgan',
+    imageSize: 256,
+    patchSize: 1,
+    channels: 128,
+    multipliers: [1, 1, 2, 2, 4],
+    blocks: 2,
+    attentionSides: [16],
+    groups: 32,
+    codebookSize: 16384,
+    codeSize: 256,
+  },
+  'vqgan-f8-1024': {
+    model: 'vqgan',
+    imageSize: 64,
+    patchSize: 2,
+    channels: 48,
+    multipliers: [1, 2, 3],
+    blocks: 2,
+    attentionSides: [],
+    groups: 16,
+    codebookSize: 1024,
+    codeSize: 64,
+  },
+} as const satisfies Record<
+  string,
+  { [K in keyof VqganConfig]: VqganConfig[K] extends unknown[] ? readonly number[] : VqganConfig[K] }
+>;

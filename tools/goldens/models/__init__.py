@@ -1,0 +1,1 @@
+"""Small PyTorch references of the three models, used only to write golden files."""
