@@ -81,8 +81,8 @@ export default tseslint.config(
       'prefer-const': 'error',
     },
   },
+  { plugins: { '@nx': nx } },
   {
-    plugins: { '@nx': nx },
     files: SHIPPED,
     rules: { '@nx/enforce-module-boundaries': ['error', moduleBoundaries({ spec: false })] },
   },

@@ -82,8 +82,15 @@ for (const { name, times, bytes } of contenders) {
   console.log(name.padEnd(34) + columns.map((column) => column.padStart(8)).join(''));
 }
 
+interface Peer {
+  readonly version: string;
+  /** One step's milliseconds. */
+  step(request: { kind: string; threads: number; clip: boolean }): Promise<number>;
+  close(): void;
+}
+
 /** Starts optimizer.py; undefined, with advice, where there is no PyTorch. */
-async function startTorch() {
+async function startTorch(): Promise<Peer | undefined> {
   const python = process.env['CLIP_GEN_PYTHON'] ?? 'python3';
   const script = fileURLToPath(new URL('optimizer.py', import.meta.url));
   // Idle OpenMP threads would spin through our turns.
@@ -92,8 +99,8 @@ async function startTorch() {
   child.on('error', () => undefined); // shows as an end of output below
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const answer = async <T>(): Promise<T | undefined> => {
-    const { value, done } = await lines.next();
-    return done ? undefined : (JSON.parse(value) as T);
+    const line: IteratorResult<string, unknown> = await lines.next();
+    return line.done ? undefined : (JSON.parse(line.value) as T);
   };
   const hello = await answer<{ torch: string }>();
   if (!hello) {
@@ -102,7 +109,7 @@ async function startTorch() {
   }
   return {
     version: hello.torch,
-    async step(request: { kind: string; threads: number; clip: boolean }): Promise<number> {
+    async step(request) {
       child.stdin.write(`${JSON.stringify(request)}\n`);
       const reply = await answer<{ ms: number }>();
       if (!reply) throw new Error('optimizer.py ended early');

@@ -5,7 +5,7 @@
  * `command` is apps/cli alone: the one program that starts the others, so the only one that may import an app
  * (`clip-gen train` runs what apps/trainer exports). Apps do not import each other; they meet through proto/.
  */
-const LAYERS = {
+export const LAYERS = {
   base: ['base'],
   format: ['base', 'format'],
   engine: ['base', 'format', 'engine'],
@@ -13,7 +13,7 @@ const LAYERS = {
   serve: ['base', 'serve'],
   app: ['base', 'format', 'engine', 'model', 'serve'],
   command: ['base', 'format', 'engine', 'model', 'serve', 'app'],
-  test: ['base', 'format', 'test'],
+  test: ['base', 'format', 'engine', 'test'],
 };
 
 /**
@@ -29,10 +29,12 @@ export function moduleBoundaries({ spec }) {
     })),
     // An npm package that a file imports must stand in that project's own package.json (or the root's).
     banTransitiveDependencies: true,
-    // libs/testing stands on the low layers whose specs use it: a cycle of test files, not of code.
-    ignoredCircularDependencies: [
-      ['@clip-gen/testing', 'tag:layer:base'],
-      ['@clip-gen/testing', 'tag:layer:format'],
-    ],
+    // libs/testing stands on the layers whose specs use it: a ring of test files, not of code. The rule sees whole
+    // projects only and would pass a ring of code that also leads through libs/testing; tools/workspace.spec.ts
+    // looks at code files alone and would not.
+    ignoredCircularDependencies: ['base', 'format', 'engine'].map((layer) => [
+      '@clip-gen/testing',
+      `tag:layer:${layer}`,
+    ]),
   };
 }

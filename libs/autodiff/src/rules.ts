@@ -32,7 +32,6 @@ export const RULES: { readonly [Op in OpType]: Rule } = {
   ConvTranspose: 'inference',
   Cos: 'inference',
   ScatterElements: 'inference',
-  ScatterND: 'inference',
   SpaceToDepth: 'inference',
   GroupQueryAttention: 'inference',
   MatMulNBits: 'inference',

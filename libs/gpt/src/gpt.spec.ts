@@ -135,7 +135,10 @@ function repeatRows(tensor: Tensor, count: number): Tensor {
   const [rows, ...rest] = tensor.shape as [number, ...number[]];
   const size = tensor.data.length / rows;
   if (tensor.data instanceof BigInt64Array) {
-    const data = BigInt64Array.from({ length: count * size }, (_, i) => (tensor.data[i % (rows * size)] as bigint) ?? 0n);
+    const data = BigInt64Array.from(
+      { length: count * size },
+      (_, i) => (tensor.data[i % (rows * size)] as bigint) ?? 0n,
+    );
     return { dtype: 'int64', shape: [count, ...rest], data };
   }
   const data = Float32Array.from({ length: count * size }, (_, i) => Number(tensor.data[i % (rows * size)]));

@@ -112,6 +112,7 @@ export class GraphBuilder {
     if (this.outputs.some((output) => output.name === name)) {
       throw new ClipGenError('invalid_argument', `output ${name} is defined twice`);
     }
+    this.#take(name);
     this.outputs.push({ name, value });
   }
 
@@ -166,13 +167,17 @@ export class GraphBuilder {
   }
 
   #value(name: string, dtype: DType, shape: Shape, producer?: Node): Value {
-    if (this.#names.has(name)) throw new ClipGenError('invalid_argument', `the name ${name} is taken in ${this.name}`);
-    this.#names.add(name);
+    this.#take(name);
     for (const dim of shape) {
       if (typeof dim === 'number' && !(Number.isSafeInteger(dim) && dim >= 0)) {
         throw new ClipGenError('invalid_argument', `${name}: shape ${showShape(shape)} holds a bad dimension`);
       }
     }
     return { graph: this, name, dtype, shape, ...(producer ? { producer } : {}) };
+  }
+
+  #take(name: string): void {
+    if (this.#names.has(name)) throw new ClipGenError('invalid_argument', `the name ${name} is taken in ${this.name}`);
+    this.#names.add(name);
   }
 }

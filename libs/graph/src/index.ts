@@ -24,13 +24,48 @@ export { GraphBuilder, type OutputSpec, type Parameter } from './graph-builder.t
 export { encodeModel, usedParameters, type ExternalLocation, type ModelOptions } from './model-proto.ts';
 export { COMPOSITE_OPS, CONTRIB_OPS, ONNX_OPS, type OpType } from './op-type.ts';
 export { type Node, type Value } from './value.ts';
-export type { Operand } from './ops/check.ts';
-export * from './ops/activation.ts';
-export * from './ops/convolution.ts';
-export * from './ops/elementwise.ts';
-export * from './ops/indexing.ts';
-export * from './ops/linalg.ts';
-export * from './ops/normalization.ts';
-export * from './ops/objective.ts';
-export * from './ops/reduce.ts';
-export * from './ops/shape.ts';
+export { gelu, quickGelu, silu, stopGradient, straightThrough } from './ops/activation.ts';
+export { groupQueryAttention, type CachedAttention, type CachedAttentionInputs } from './ops/attention.ts';
+export { conv, convTranspose, upsampleNearest, type ConvOptions } from './ops/convolution.ts';
+export {
+  abs,
+  add,
+  cast,
+  clip,
+  cos,
+  div,
+  equal,
+  erf,
+  exp,
+  greater,
+  identity,
+  leakyRelu,
+  less,
+  log,
+  max,
+  min,
+  mul,
+  neg,
+  pow,
+  relu,
+  sigmoid,
+  sign,
+  softplus,
+  sqrt,
+  sub,
+  tanh,
+  where,
+} from './ops/elementwise.ts';
+export { gather, gatherElements, scatterElementsAdd } from './ops/indexing.ts';
+export { fusedMatMul, gemm, matMul } from './ops/linalg.ts';
+export {
+  batchNormalization,
+  groupNormalization,
+  layerNormalization,
+  logSoftmax,
+  softmax,
+} from './ops/normalization.ts';
+export { crossEntropy } from './ops/objective.ts';
+export { argMax, argMin, reducedCount, reduceMean, reduceSum } from './ops/reduce.ts';
+export { concat, expand, pad, pixelShuffle, pixelUnshuffle, reshape, slice, split, transpose } from './ops/shape.ts';
+export { type Operand } from './ops/check.ts';

@@ -10,7 +10,7 @@ import {
 } from '@clip-gen/onnx-proto';
 import type { DType, Tensor } from '@clip-gen/tensor';
 import type { Attribute } from './attribute.ts';
-import type { Shape } from './dim.ts';
+import { showShape, staticSize, type Shape } from './dim.ts';
 import type { GraphBuilder } from './graph-builder.ts';
 import { CONTRIB_OPS, type OpType } from './op-type.ts';
 import type { Node, Value } from './value.ts';
@@ -180,6 +180,13 @@ function constantProto(name: string, data: Tensor): TensorProto {
 const STORED = '.stored';
 
 function externalProto(value: Value, location: ExternalLocation): TensorProto {
+  const bytes = 4 * staticSize(value.shape, value.name);
+  if (location.byteLength !== bytes) {
+    throw new ClipGenError(
+      'invalid_argument',
+      `parameter ${value.name} ${showShape(value.shape)} takes ${bytes} bytes; ${location.file} has ${location.byteLength}`,
+    );
+  }
   const dtype = location.dtype ?? 'float32';
   return TensorProto.fromPartial({
     name: dtype === 'float32' ? value.name : value.name + STORED,

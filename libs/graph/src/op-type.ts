@@ -41,7 +41,6 @@ export const ONNX_OPS = [
   'Relu',
   'Reshape',
   'ScatterElements',
-  'ScatterND',
   'Shape',
   'Sigmoid',
   'Sign',

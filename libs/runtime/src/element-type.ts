@@ -29,8 +29,17 @@ export function elementTypeNumber(dtype: RuntimeDType): number {
 export function dtypeOfElementType(number: number, what: string): RuntimeDType {
   const dtype = DTYPE_OF.get(number);
   if (dtype !== undefined) return dtype;
-  const name = number === 16 ? 'bfloat16' : `ONNX element type ${number}`;
-  throw new ClipGenError(
+  throw unsupported(number === 16 ? 'bfloat16' : `ONNX element type ${number}`, what);
+}
+
+/** The same by name, as the public binding says it. */
+export function dtypeOfName(name: string, what: string): RuntimeDType {
+  if (name in NUMBER_OF) return name as RuntimeDType;
+  throw unsupported(name, what);
+}
+
+function unsupported(name: string, what: string): ClipGenError {
+  return new ClipGenError(
     'unimplemented',
     `${what} has ${name}, which the runtime cannot pass; cast it inside the graph to one of ${Object.keys(NUMBER_OF).join(', ')}`,
   );

@@ -8,6 +8,8 @@ export class TopKSelector {
   readonly #keys: Int32Array;
   /** Indices that may still hold the k-th. */
   readonly #undecided: Uint32Array;
+  /** How many of the last bin found are among the k largest. */
+  #wanted = 0;
 
   constructor(size: number) {
     this.#keys = new Int32Array(size);
@@ -34,18 +36,17 @@ export class TopKSelector {
       keys[i] = key;
       histogram[(key >> 21) + 1024]!++;
     }
-    // `wanted` of the bin are among the k; what lies in higher bins all is.
-    let [bin, wanted] = this.#binOf(k);
+    let bin = this.#binOf(k);
     let threshold = (bin - 1024) << 21;
     const undecided = this.#undecided;
     let count = 0;
     for (let i = 0; i < size; i++) if (keys[i]! >> 21 === bin - 1024) undecided[count++] = i;
 
     for (const [shift, mask] of LOWER_DIGITS) {
-      if (count === wanted) break; // the whole bin is in: its lower edge is the threshold
+      if (count === this.#wanted) break; // the whole bin is in: its lower edge is the threshold
       histogram.fill(0);
       for (let j = 0; j < count; j++) histogram[(keys[undecided[j]!]! >> shift) & mask]!++;
-      [bin, wanted] = this.#binOf(wanted);
+      bin = this.#binOf(this.#wanted);
       threshold |= bin << shift;
       let kept = 0;
       for (let j = 0; j < count; j++) {
@@ -55,23 +56,23 @@ export class TopKSelector {
       count = kept;
     }
 
-    // All above the undecided, and the first `wanted` of these, which ascend by index.
-    const last = undecided[wanted - 1]!;
-    const above = count === wanted ? threshold - 1 : threshold;
+    // All above the threshold; of those at it, which ascend by index, the first `wanted`.
+    const allIn = count === this.#wanted;
+    const last = undecided[this.#wanted - 1]!;
     let written = 0;
-    if (count === wanted) {
-      for (let i = 0; i < size; i++) if (keys[i]! > above) out[written++] = i;
-    } else {
-      for (let i = 0; i < size; i++) if (keys[i]! > above || (keys[i]! === threshold && i <= last)) out[written++] = i;
+    for (let i = 0; i < size; i++) {
+      const key = keys[i]!;
+      if (key > threshold || (key === threshold && (allIn || i <= last))) out[written++] = i;
     }
   }
 
-  /** The bin that holds the n-th largest, and how many of it are among the n. */
-  #binOf(n: number): [bin: number, wanted: number] {
+  /** The bin that holds the n-th largest. All in higher bins are among the n, and `#wanted` of this one. */
+  #binOf(n: number): number {
     const histogram = this.#histogram;
     let bin = histogram.length - 1;
     while (histogram[bin]! < n) n -= histogram[bin--]!;
-    return [bin, n];
+    this.#wanted = n;
+    return bin;
   }
 }
 

@@ -26,7 +26,7 @@ describe('tensor', () => {
 
   it.each([[[-1]], [[1.5]], [[NaN]], [[2 ** 53]], [[Infinity]]])('refuses the shape %j', (shape) => {
     expect(() => tensor('uint8', shape, new Uint8Array(1))).toThrow('shape must hold non-negative integers');
-    expect(() => emptyTensor('uint8', shape)).toThrow();
+    expect(() => emptyTensor('uint8', shape)).toThrow('shape must hold non-negative integers');
   });
 });
 

@@ -21,11 +21,7 @@ export function elementCount(shape: readonly number[]): number {
  * @throws invalid_argument when `data` does not hold exactly the elements of `shape`
  */
 export function tensor<D extends DType>(dtype: D, shape: readonly number[], data: DataOf[D]): Tensor<D> {
-  for (const size of shape) {
-    if (!Number.isSafeInteger(size) || size < 0) {
-      throw new ClipGenError('invalid_argument', `shape must hold non-negative integers; got [${shape.join(', ')}]`);
-    }
-  }
+  checkShape(shape);
   if (data.length !== elementCount(shape)) {
     throw new ClipGenError(
       'invalid_argument',
@@ -35,9 +31,22 @@ export function tensor<D extends DType>(dtype: D, shape: readonly number[], data
   return { dtype, shape, data };
 }
 
-/** A zero-filled tensor. */
+/**
+ * A zero-filled tensor.
+ *
+ * @throws invalid_argument for a shape that is none
+ */
 export function emptyTensor<D extends DType>(dtype: D, shape: readonly number[]): Tensor<D> {
+  checkShape(shape);
   return tensor(dtype, shape, allocate(dtype, elementCount(shape)) as DataOf[D]);
+}
+
+function checkShape(shape: readonly number[]): void {
+  for (const size of shape) {
+    if (!Number.isSafeInteger(size) || size < 0) {
+      throw new ClipGenError('invalid_argument', `shape must hold non-negative integers; got [${shape.join(', ')}]`);
+    }
+  }
 }
 
 function allocate(dtype: DType, count: number): DataOf[DType] {

@@ -1,5 +1,6 @@
 export { gridSide, VQGAN_PRESETS, vqganConfigSchema, type VqganConfig } from './config.ts';
 export { decodeLatents } from './decoder.ts';
-export { discriminate, type BatchStatistics } from './discriminator.ts';
+export { discriminate, type BatchStatistics, type DiscriminatorOptions } from './discriminator.ts';
 export { encodeLatents } from './encoder.ts';
 export { codebook, latentRows, lookUp, nearestCodes, quantize, type Quantized } from './quantizer.ts';
+export { updateRunningStatistics, type RunningStatistics } from './running-statistics.ts';

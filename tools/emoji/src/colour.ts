@@ -41,7 +41,10 @@ export function colourName(red: number, green: number, blue: number): string {
   if (saturation < 0.22) return 'grey';
   const hue = hueDegrees(red, green, blue, high, chroma);
   if (hue < 12 || hue >= 340) return saturation < 0.55 && value > 0.75 ? 'pink' : 'red';
-  if (hue < 40) return value < 0.72 ? 'brown' : saturation < 0.5 ? 'beige' : 'orange';
+  if (hue < 37) {
+    if (saturation < 0.45 && value > 0.8) return 'beige';
+    return value < 0.72 || (saturation < 0.7 && value < 0.95) ? 'brown' : 'orange';
+  }
   if (hue < 68) return value < 0.6 ? 'brown' : 'yellow';
   if (hue < 165) return 'green';
   if (hue < 190) return 'turquoise';

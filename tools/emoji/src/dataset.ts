@@ -1,5 +1,5 @@
 import { createHash, type Hash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
@@ -31,6 +31,8 @@ export interface BuildOptions {
 
 /** Names in this many styles or more are known well enough to be called common. */
 const COMMON_STYLES = 3;
+/** Marks a manifest as ours: only a folder with one is ever replaced. */
+const TOOL = 'clip-gen-emoji';
 const SPLITS = ['train', 'heldout'] as const;
 
 /**
@@ -87,11 +89,21 @@ export async function buildDataset(out: string, options: BuildOptions): Promise<
 }
 
 function refuseForeignFolder(out: string): void {
-  if (!existsSync(out) || readdirSync(out).length === 0 || existsSync(join(out, 'manifest.json'))) return;
+  if (!existsSync(out) || isOwnDataset(out)) return;
+  if (statSync(out).isDirectory() && readdirSync(out).length === 0) return;
   throw new ClipGenError(
     'failed_precondition',
-    `--out ${JSON.stringify(out)} holds other files and no manifest.json; name a new folder`,
+    `--out ${JSON.stringify(out)} holds something that is not an emoji data set; name a new folder`,
   );
+}
+
+function isOwnDataset(out: string): boolean {
+  try {
+    const manifest = JSON.parse(readFileSync(join(out, 'manifest.json'), 'utf8')) as { tool?: { name?: unknown } };
+    return manifest.tool?.name === TOOL;
+  } catch {
+    return false;
+  }
 }
 
 async function renderNamed(icon: Icon, size: number) {
@@ -143,7 +155,7 @@ function manifestOf(
   const version = readPackageJson<{ version: string }>('..', 'package.json').version;
   return {
     tool: {
-      name: 'clip-gen-emoji',
+      name: TOOL,
       version,
       sharp: readPackageJson<{ version: string }>('sharp', 'package.json').version,
     },

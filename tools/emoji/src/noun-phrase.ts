@@ -72,7 +72,7 @@ function headNoun(phrase: string): string {
 function startsWithVowelSound(phrase: string): boolean {
   const first = phrase.split(/[ -]/)[0] ?? '';
   if (/^[A-Z]$/.test(first)) return /[AEFHILMNORSX]/.test(first);
-  if (/^(SOS|NG|ATM|OK|ON|END|ID|X)$/i.test(first)) return true;
+  if (/^(SOS|SUV|NG|ATM|OK|ON|END|ID|X)$/i.test(first)) return true;
   if (/^(uni|euro|one$|ufo|u$|ukul|ewe|use)/i.test(first)) return false;
   return /^([aeiou]|8|11|18|hour|honest|heir|x-)/i.test(first);
 }

@@ -29,10 +29,10 @@ export async function render(icon: Icon, size: number): Promise<Picture> {
   const svg =
     `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ` +
     `width="${large}" height="${large}" viewBox="${icon.viewBox.join(' ')}">${icon.body}</svg>`;
-  const rgba = await sharp(Buffer.from(svg))
-    .ensureAlpha()
-    .toColourspace('srgb')
-    .resize(size, size, { kernel: 'lanczos3', fastShrinkOnLoad: false })
+  // Two steps, because sharp answers a resize of an SVG by drawing it smaller.
+  const drawn = await sharp(Buffer.from(svg)).ensureAlpha().toColourspace('srgb').raw().toBuffer();
+  const rgba = await sharp(drawn, { raw: { width: large, height: large, channels: 4 } })
+    .resize(size, size, { kernel: 'lanczos3' })
     .raw()
     .toBuffer();
   const rgb = await sharp(rgba, { raw: { width: size, height: size, channels: 4 } })

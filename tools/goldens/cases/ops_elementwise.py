@@ -82,8 +82,17 @@ def choice(r: Randoms) -> Iterator[OpCase]:
         yield OpCase(name, 'Where', inputs, torch.where, differentiable=(1, 2))
 
 
+def passing(r: Randoms) -> Iterator[OpCase]:
+    """Operators that hand values on and change only their type or their gradient."""
+    yield OpCase('identity', 'Identity', [r.normal('identity.x', SHAPE)], lambda x: x * 1)
+    yield OpCase('cast', 'Cast', [r.normal('cast.x', SHAPE)], lambda x: x * 1, {'to': 'float64'})
+    inputs = [r.normal('straight_through.soft', SHAPE), r.normal('straight_through.hard', SHAPE)]
+    yield OpCase('straight_through', 'StraightThrough', inputs, lambda soft, hard: soft + (hard - soft).detach())
+
+
 def cases(r: Randoms) -> Iterator[OpCase]:
     yield from unary(r)
     yield from binary(r)
     yield from power(r)
     yield from choice(r)
+    yield from passing(r)

@@ -48,6 +48,25 @@ def gemm(r: Randoms) -> Iterator[OpCase]:
     yield gemm_case(r, 'gemm_scalar_bias', (), transA=1, alpha=-1.5, beta=3.0)
 
 
+def fused_matmul(r: Randoms) -> Iterator[OpCase]:
+    """Products whose operands are transposed in their last two dimensions first."""
+    for name, a, b, attrs in (
+        ('fused_matmul_trans_a', (2, 4, 3), (2, 4, 5), {'transA': 1}),
+        ('fused_matmul_trans_b', (2, 2, 3, 4), (2, 2, 5, 4), {'transB': 1, 'alpha': 0.5}),
+        ('fused_matmul_trans_both', (4, 3), (5, 4), {'transA': 1, 'transB': 1, 'alpha': -2.0}),
+        ('fused_matmul_shared_left', (3, 4), (2, 5, 4), {'transB': 1}),
+        ('fused_matmul_shared_right', (2, 4, 3), (4, 5), {'transA': 1}),
+    ):
+
+        def run(a, b, attrs=attrs):
+            a = a.transpose(-1, -2) if attrs.get('transA') else a
+            b = b.transpose(-1, -2) if attrs.get('transB') else b
+            return attrs.get('alpha', 1.0) * (a @ b)
+
+        inputs = [r.normal(f'{name}.a', a), r.normal(f'{name}.b', b)]
+        yield OpCase(name, 'FusedMatMul', inputs, run, attrs, differentiable=(0, 1))
+
+
 def reduction(r: Randoms) -> Iterator[OpCase]:
     shape = (2, 3, 4)
     for op, run in {'ReduceSum': torch.sum, 'ReduceMean': torch.mean}.items():
@@ -99,5 +118,5 @@ def cross_entropy(r: Randoms) -> Iterator[OpCase]:
 
 
 def cases(r: Randoms) -> Iterator[OpCase]:
-    for family in (matmul, gemm, reduction, softmax, norms, cross_entropy):
+    for family in (matmul, gemm, fused_matmul, reduction, softmax, norms, cross_entropy):
         yield from family(r)

@@ -18,6 +18,13 @@ def picking(r: Randoms) -> Iterator[OpCase]:
     yield OpCase('gather_axis1', 'Gather', [x, columns], lambda x, i: x[:, i], {'axis': 1})
     x = r.normal('gather_scalar.x', (2, 4, 3))
     yield OpCase('gather_scalar', 'Gather', [x, torch.tensor(0)], lambda x, i: x[:, i], {'axis': 1})
+    for name, axis, index in (
+        ('gather_elements_last', -1, [[2, 0, 2], [1, 1, 1]]),
+        ('gather_elements_first', 0, [[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]),
+    ):
+        x = r.normal(f'{name}.x', (2, 4))
+        inputs = [x, torch.tensor(index)]
+        yield OpCase(name, 'GatherElements', inputs, lambda x, i, a=axis: x.gather(a, i), {'axis': axis})
 
     x = r.normal('slice.x', (4, 6))
     for name, run, attrs in (

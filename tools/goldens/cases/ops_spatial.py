@@ -29,6 +29,8 @@ def convolutions(r: Randoms) -> Iterator[OpCase]:
     yield conv_case(r, 'conv_4x4_stride2', (2, 2, 6, 4), (3, 2, 4, 4), 2, [1, 1, 1, 1], True)
     yield conv_case(r, 'conv_4x4_stride2_odd', (1, 2, 7, 5), (3, 2, 4, 4), 2, [1, 1, 1, 1], False)
     yield conv_case(r, 'conv_4x4_stride1', (1, 2, 5, 4), (3, 2, 4, 4), 1, [1, 1, 1, 1], True)
+    yield conv_case(r, 'conv_3x3_lopsided', (1, 2, 5, 4), (3, 2, 3, 3), 1, [0, 1, 2, 0], True)
+    yield conv_case(r, 'conv_3x3_wide_pads', (1, 2, 3, 3), (2, 2, 3, 3), 1, [3, 0, 0, 3], False)
     yield conv_case(r, 'conv_1x1', (2, 4, 3, 3), (5, 4, 1, 1), 1, [0, 0, 0, 0], True)
     yield conv_case(r, 'conv_patchify', (2, 3, 4, 6), (5, 3, 2, 2), 2, [0, 0, 0, 0], False)
 

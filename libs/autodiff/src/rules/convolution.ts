@@ -2,11 +2,8 @@ import {
   concat,
   conv,
   convTranspose,
-  fusedMatMul,
   intsAttribute,
-  pad,
   reduceSum,
-  reshape,
   slice,
   staticShape,
   transpose,
@@ -14,14 +11,7 @@ import {
   type Value,
 } from '@clip-gen/graph';
 import type { GradientRule } from '../rule.ts';
-
-interface Geometry {
-  readonly stride: number;
-  readonly pads: readonly [number, number, number, number];
-  readonly kernel: readonly [number, number];
-  readonly x: readonly [number, number, number, number];
-  readonly dy: readonly [number, number, number, number];
-}
+import { weightGradient, type Geometry } from './convolution-weight.ts';
 
 function geometry(node: Node): Geometry {
   const [kh, kw] = intsAttribute(node.attributes, 'kernel_shape', []) as [number, number];
@@ -57,26 +47,6 @@ function flipKernel(weight: Value, kh: number, kw: number): Value {
     Array.from({ length: kw }, (_, i) => slice(turned, 3, kw - 1 - i, kw - i)),
     3,
   );
-}
-
-/** dW[o, i, r, s] = Σ dy[b, o, h, w] · x[b, i, h·stride + r − top, w·stride + s − left], one product for all taps. */
-function weightGradient(g: Geometry, x: Value, dy: Value): Value {
-  const [batch, outChannels, height, width] = g.dy;
-  const inChannels = g.x[1];
-  const [kh, kw] = g.kernel;
-  const padded = pad(x, [0, 0, g.pads[0], g.pads[1]], [0, 0, g.pads[2], g.pads[3]]);
-  const taps: Value[] = [];
-  for (let r = 0; r < kh; r++) {
-    for (let s = 0; s < kw; s++) {
-      const rows = slice(padded, 2, r, r + (height - 1) * g.stride + 1, g.stride);
-      taps.push(slice(rows, 3, s, s + (width - 1) * g.stride + 1, g.stride));
-    }
-  }
-  const area = height * width;
-  const columns = reshape(concat(taps, 1), [batch, kh * kw * inChannels, area]);
-  const products = fusedMatMul(reshape(dy, [batch, outChannels, area]), columns, { transB: true });
-  const sum = reduceSum(products, [0]); // (O, kh·kw·I)
-  return transpose(reshape(sum, [outChannels, kh, kw, inChannels]), [0, 3, 1, 2]);
 }
 
 export const convolutionRules = {

@@ -1,3 +1,4 @@
+import { ClipGenError } from '@clip-gen/errors';
 import {
   add,
   cast,
@@ -46,8 +47,9 @@ export const elementwiseRules = {
   // d(a/b) = da/b − (a/b)·db/b
   Div: binary((_a, b, dy, y) => [() => div(dy, b), () => neg(div(mul(dy, y), b))]),
   // d(aᵇ) = b·aᵇ⁻¹·da; the exponent is a constant in every model
-  Pow: (node, [dy]) => {
+  Pow: (node, [dy], needs) => {
     const [a, b] = [node.inputs[0]!, node.inputs[1]!];
+    if (needs[1]) throw new ClipGenError('failed_precondition', 'Pow has no gradient for its exponent');
     return [unbroadcast(mul(dy!, mul(b, pow(a, sub(b, 1)))), a), null];
   },
   // the larger side takes the gradient; equal sides share it, as in PyTorch
@@ -84,7 +86,8 @@ export const elementwiseRules = {
     const [x, y] = [node.inputs[0]!, node.outputs[0]!];
     return [mul(dy!, cast(equal(x, y), 'float32')), null, null];
   },
-  Cast: (node, [dy]) => [node.inputs[0]!.dtype === 'float32' ? dy! : null],
+  // the gradient has the dtype of the value before the cast
+  Cast: (node, [dy]) => [cast(dy!, node.inputs[0]!.dtype)],
   // the chosen side takes the gradient
   Where: (node, [dy], needs) => {
     const [condition, a, b] = [node.inputs[0]!, node.inputs[1]!, node.inputs[2]!];

@@ -1,18 +1,17 @@
-import { emptyTensor } from '@clip-gen/tensor';
 import {
-  cast,
+  expand,
+  intAttribute,
   reshape,
   scatterElementsAdd,
-  scatterRowsAdd,
-  intAttribute,
   staticShape,
   staticSize,
   type Value,
 } from '@clip-gen/graph';
 import type { GradientRule } from '../rule.ts';
 
-function zeros(like: Value): Value {
-  return like.graph.constant(emptyTensor('float32', staticShape(like.shape, 'Gather')));
+/** Zeros made when the graph runs: a constant would be as large as the table, inside the model. */
+function zeros(graph: Value['graph'], shape: readonly number[]): Value {
+  return expand(graph.scalar(0), shape);
 }
 
 export const indexingRules = {
@@ -20,12 +19,18 @@ export const indexingRules = {
   Gather: (node, [dy]) => {
     const [table, indices] = [node.inputs[0]!, node.inputs[1]!];
     const count = staticSize(indices.shape, 'Gather');
-    const rows = reshape(cast(indices, 'int64'), [count, 1]);
-    const updates = reshape(dy!, [count, ...staticShape(table.shape, 'Gather').slice(1)]);
-    return [scatterRowsAdd(zeros(table), rows, updates), null];
+    const [rows, ...row] = staticShape(table.shape, 'Gather') as [number, ...number[]];
+    const width = row.reduce((product, size) => product * size, 1);
+    const at = expand(reshape(indices, [count, 1]), [count, width]);
+    const sum = scatterElementsAdd(zeros(table.graph, [rows, width]), at, reshape(dy!, [count, width]), 0);
+    return [reshape(sum, table.shape), null];
   },
   GatherElements: (node, [dy]) => {
     const axis = intAttribute(node.attributes, 'axis', 0);
-    return [scatterElementsAdd(zeros(node.inputs[0]!), node.inputs[1]!, dy!, axis), null];
+    const x = node.inputs[0]!;
+    return [
+      scatterElementsAdd(zeros(x.graph, staticShape(x.shape, 'GatherElements')), node.inputs[1]!, dy!, axis),
+      null,
+    ];
   },
 } satisfies Record<string, GradientRule>;

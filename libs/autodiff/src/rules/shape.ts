@@ -1,5 +1,4 @@
 import {
-  concat,
   intAttribute,
   intsAttribute,
   normalizeAxis,

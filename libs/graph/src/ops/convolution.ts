@@ -20,7 +20,12 @@ export function conv(x: Value, weight: Value, bias: Value | null, options: ConvO
   requireRank('Conv', x, 4);
   requireRank('Conv', weight, 4);
   requireSameDim('Conv', x, 1, weight, 1);
-  if (bias) requireSameDim('Conv', bias, 0, weight, 0);
+  requireDType('Conv', weight, 'float32');
+  if (bias) {
+    requireRank('Conv', bias, 1);
+    requireSameDim('Conv', bias, 0, weight, 0);
+  }
+  requireStride('Conv', stride);
   const kernel = [staticDim(weight.shape, 2, 'Conv'), staticDim(weight.shape, 3, 'Conv')];
   const shape: Dim[] = [x.shape[0]!, weight.shape[0]!];
   for (const axis of [0, 1]) {
@@ -48,6 +53,8 @@ export function convTranspose(
 ): Value {
   const { stride = 1, pads = [0, 0, 0, 0], outputPadding = [0, 0] } = options;
   requireRank('ConvTranspose', x, 4);
+  requireRank('ConvTranspose', weight, 4);
+  requireStride('ConvTranspose', stride);
   requireSameDim('ConvTranspose', x, 1, weight, 0);
   const kernel = [staticDim(weight.shape, 2, 'ConvTranspose'), staticDim(weight.shape, 3, 'ConvTranspose')];
   const shape: Dim[] = [x.shape[0]!, weight.shape[1]!];
@@ -62,6 +69,12 @@ export function convTranspose(
     output_padding: ints(outputPadding),
   };
   return emitOne('ConvTranspose', [x, weight], attributes, x.dtype, shape);
+}
+
+function requireStride(op: string, stride: number): void {
+  if (!Number.isInteger(stride) || stride < 1) {
+    throw new ClipGenError('invalid_argument', `${op}: stride must be an integer >= 1; got ${stride}`);
+  }
 }
 
 /** Nearest-neighbour upsampling by a whole factor: (B, C, H, W) → (B, C, H·f, W·f). */

@@ -22,15 +22,24 @@ export function reshape(x: Value, shape: Shape): Value {
       throw new ClipGenError('invalid_argument', `Reshape: only one named dimension may move in ${showShape(shape)}`);
     }
   });
-  const isStatic = (s: Shape): s is readonly number[] => s.every((dim) => typeof dim === 'number');
-  if (isStatic(x.shape) && isStatic(shape) && count(x.shape) !== count(shape)) {
+  const [from, to] = [factors(x.shape), factors(shape)];
+  if (from.names === to.names && from.count !== to.count) {
     throw new ClipGenError('invalid_argument', `Reshape: ${showShape(x.shape)} does not hold ${showShape(shape)}`);
   }
   return emitOne('Reshape', [x, x.graph.int64(target)], {}, x.dtype, shape);
 }
 
-function count(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
+/** The product of the sizes and, apart, the names: `['B*4', 3]` is 12 of `B`. */
+function factors(shape: Shape): { count: number; names: string } {
+  const parts = shape.flatMap((dim) => String(dim).split('*'));
+  const count = parts.reduce((product, part) => (/^\d+$/.test(part) ? product * Number(part) : product), 1);
+  return {
+    count,
+    names: parts
+      .filter((part) => !/^\d+$/.test(part))
+      .sort()
+      .join('*'),
+  };
 }
 
 /** ai.onnx@13::Transpose: output dimension i is input dimension `permutation[i]`. */
@@ -80,7 +89,7 @@ export function slice(x: Value, axis: number, start: number, end: number, step =
   const at = normalizeAxis(axis, x.shape.length, 'Slice');
   const size = staticDim(x.shape, at, 'Slice');
   const last = Math.min(end, size);
-  if (!(start >= 0 && start < last && Number.isInteger(step) && step >= 1)) {
+  if (![start, last, step].every(Number.isInteger) || !(start >= 0 && start < last && step >= 1)) {
     throw new ClipGenError(
       'invalid_argument',
       `Slice: [${start}, ${end}) by ${step} of axis ${at} selects nothing of ${showShape(x.shape)}`,

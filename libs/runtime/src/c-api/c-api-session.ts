@@ -17,6 +17,8 @@ import { cell, check } from './status.ts';
 
 // libuv's pool has four threads; one is left to files and DNS.
 const calls = new CallQueue(3);
+// What native code reads right now; nothing else may keep it from the garbage collector.
+const loading = new Set<Uint8Array>();
 const inFlight = new Set<RunFrame>();
 let watchesExit = false;
 
@@ -24,9 +26,11 @@ let watchesExit = false;
 export async function createCApiSession(model: Uint8Array, options: ResolvedOptions): Promise<Session> {
   const library = await loadLibrary();
   const { api, env } = library;
-  const nativeOptions = createSessionOptions(library, options);
+  const nativeOptions = await createSessionOptions(library, options);
   let session: Pointer = null;
   try {
+    loading.add(model);
+    void model.buffer; // see Slot: its bytes stay where they are from now on
     const out = new BigUint64Array(1);
     const status = await calls.run(() =>
       callAsync(
@@ -46,6 +50,7 @@ export async function createCApiSession(model: Uint8Array, options: ResolvedOpti
     if (session !== null) api.releaseSession(session);
     throw error;
   } finally {
+    loading.delete(model);
     api.releaseSessionOptions(nativeOptions);
   }
 }

@@ -3,7 +3,7 @@ import koffi from 'koffi';
 /** An address; `null` is C's NULL. */
 export type Pointer = bigint | null;
 
-/** The C API version whose table is asked for: the oldest that has every function below and the external-data folder setting. */
+/** The C API version whose table is asked for; every function below is older. */
 export const API_VERSION = 17;
 
 // `OrtApi` in onnxruntime_c_api.h is one struct of function pointers that only ever grows at its end, so a function's place

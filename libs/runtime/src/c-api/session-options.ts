@@ -2,13 +2,13 @@ import { ClipGenError } from '@clip-gen/errors';
 import koffi from 'koffi';
 import type { ResolvedOptions } from '../options.ts';
 import type { Pointer } from './function-table.ts';
-import type { OrtLibrary } from './library.ts';
+import { callAsync, type OrtLibrary } from './library.ts';
 import { cell, check } from './status.ts';
 
 const OPTIMIZATION_LEVELS = { none: 0, basic: 1, extended: 2, all: 99 } as const; // enum GraphOptimizationLevel
 
 /** An `OrtSessionOptions *`; free it with `releaseSessionOptions`. */
-export function createSessionOptions(library: OrtLibrary, options: ResolvedOptions): Pointer {
+export async function createSessionOptions(library: OrtLibrary, options: ResolvedOptions): Promise<Pointer> {
   const { api } = library;
   check(api, api.createSessionOptions(cell.address));
   const native = cell.pointer();
@@ -19,7 +19,7 @@ export function createSessionOptions(library: OrtLibrary, options: ResolvedOptio
       check(api, api.addSessionConfigEntry(native, key, value));
     }
     if (options.profilePrefix !== undefined) check(api, api.enableProfiling(native, options.profilePrefix));
-    if (options.provider !== 'cpu') appendProvider(library, native, options.provider);
+    if (options.provider !== 'cpu') await appendProvider(library, native, options.provider);
     return native;
   } catch (error) {
     api.releaseSessionOptions(native);
@@ -27,7 +27,7 @@ export function createSessionOptions(library: OrtLibrary, options: ResolvedOptio
   }
 }
 
-function appendProvider(library: OrtLibrary, native: Pointer, provider: 'webgpu' | 'cuda'): void {
+async function appendProvider(library: OrtLibrary, native: Pointer, provider: 'webgpu' | 'cuda'): Promise<void> {
   const { api } = library;
   const name = provider === 'webgpu' ? 'WebGpuExecutionProvider' : 'CUDAExecutionProvider';
   const present = availableProviders(library);
@@ -38,19 +38,19 @@ function appendProvider(library: OrtLibrary, native: Pointer, provider: 'webgpu'
     );
   }
   try {
-    if (provider === 'webgpu') check(api, api.appendExecutionProvider(native, 'WebGPU', null, null, 0));
-    else appendCuda(library, native);
+    if (provider === 'cuda') await appendCuda(library, native);
+    else check(api, await callAsync(api.appendExecutionProvider, native, 'WebGPU', null, null, 0));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new ClipGenError('unavailable', `provider ${provider} does not start: ${reason}`, { cause: error });
   }
 }
 
-function appendCuda({ api }: OrtLibrary, native: Pointer): void {
+async function appendCuda({ api }: OrtLibrary, native: Pointer): Promise<void> {
   check(api, api.createCudaProviderOptions(cell.address));
   const cuda = cell.pointer();
   try {
-    check(api, api.appendExecutionProviderCuda(native, cuda));
+    check(api, await callAsync(api.appendExecutionProviderCuda, native, cuda));
   } finally {
     api.releaseCudaProviderOptions(cuda);
   }

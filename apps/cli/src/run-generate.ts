@@ -1,0 +1,132 @@
+import { randomInt } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { ClipGenError } from '@clip-gen/errors';
+import {
+  generate,
+  loadModel,
+  openModelParts,
+  REQUEST_DEFAULTS,
+  tokenizePrompt,
+  validateRequest,
+  type RankedPicture,
+} from '@clip-gen/generation';
+import type { RgbImage } from '@clip-gen/image';
+import { readConfig, type Config } from './config.ts';
+import { interruptible } from './interruption.ts';
+import { planOutput, type FormatName, type OutputFiles } from './output-files.ts';
+import { startProgressBar } from './terminal/progress-bar.ts';
+import { halfBlocks, inlinePicture } from './terminal/show-picture.ts';
+
+export const SAVED_KERNELS = ['cubic', 'lanczos', 'nearest'] as const;
+
+/** The flags of `generate`, parsed. */
+export interface GenerateFlags {
+  readonly n: number;
+  readonly candidates?: number;
+  readonly seed?: number;
+  readonly temperature: number;
+  readonly topK?: number;
+  readonly topP: number;
+  readonly guidance: number;
+  readonly model?: string;
+  readonly out?: string;
+  readonly format?: FormatName;
+  readonly size?: number;
+  readonly kernel: (typeof SAVED_KERNELS)[number];
+  readonly threads?: number;
+  /** Undefined: where the terminal has a picture protocol. */
+  readonly preview?: boolean;
+}
+
+/** Side that small pictures are enlarged to, by a whole factor, unless --size says otherwise. */
+const COMFORTABLE_SIDE = 256;
+const PREVIEW_SIDE = 32;
+
+/** Makes, saves and reports the pictures. Everything that can be refused is refused before the model is loaded. */
+export async function runGenerate(prompt: string, flags: GenerateFlags): Promise<void> {
+  const config = readConfig();
+  const seed = flags.seed ?? randomInt(2 ** 32);
+  const request = {
+    prompt,
+    pictures: flags.n,
+    candidates: flags.candidates ?? Math.max(REQUEST_DEFAULTS.candidates, flags.n),
+    seed,
+    temperature: flags.temperature,
+    topK: flags.topK,
+    topP: flags.topP,
+    guidance: flags.guidance,
+  };
+  const files = await planOutput({ ...flags, prompt, pictures: flags.n, seed });
+  const parts = await openModelParts(flags.model ?? config.modelFolder);
+  validateRequest(request, parts.gpt.config.vocabularySize);
+  tokenizePrompt(parts.clip, prompt);
+  await interruptible(async (signal) => {
+    const bar = await startProgressBar();
+    try {
+      const model = await loadModel(parts, { threads: flags.threads });
+      try {
+        const { pictures } = await generate(model, request, (progress) => bar.update(progress), { signal });
+        const saved = await savePictures(pictures, files, flags, parts.vqgan.config.imageSize);
+        bar.stop();
+        await preview(saved, flags.preview, config);
+        report(pictures, files, seed, flags.seed === undefined);
+      } finally {
+        await model.close();
+      }
+    } finally {
+      bar.stop();
+    }
+  });
+}
+
+/** Writes the files; returns the main one's picture. */
+async function savePictures(
+  pictures: readonly RankedPicture[],
+  files: OutputFiles,
+  { size, kernel }: GenerateFlags,
+  native: number,
+): Promise<RgbImage> {
+  const { contactSheet, encodeImage, resizeImage } = await import('@clip-gen/image');
+  const side = size ?? native * Math.max(1, Math.ceil(COMFORTABLE_SIDE / native));
+  const enlarged: RgbImage[] = [];
+  for (const { image } of pictures) {
+    const scaled = image.width === side ? image : undefined;
+    enlarged.push(
+      scaled ?? (await resizeImage(image, { width: side, height: side }, kernel === 'lanczos' ? 'lanczos3' : kernel)),
+    );
+  }
+  const save = async (path: string, image: RgbImage): Promise<void> => {
+    const bytes = await encodeImage(image, { format: files.format });
+    await writeFile(path, bytes).catch((cause: unknown) => {
+      const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+      throw new ClipGenError('failed_precondition', `${path} cannot be written (${reason})`, { cause });
+    });
+  };
+  for (const [i, path] of files.pictures.entries()) await save(path, enlarged[i]!);
+  if (enlarged.length === 1) return enlarged[0]!;
+  const sheet = await contactSheet(enlarged, { gap: 8 });
+  await save(files.main, sheet);
+  return sheet;
+}
+
+async function preview(image: RgbImage, asked: boolean | undefined, config: Config): Promise<void> {
+  if (asked === false || !process.stdout.isTTY) return;
+  const { encodeImage, resizeImage } = await import('@clip-gen/image');
+  if (config.pictureProtocol) {
+    process.stdout.write(inlinePicture(await encodeImage(image, { format: 'png' }), config.pictureProtocol));
+  } else if (asked && config.trueColour) {
+    const scale = Math.min(1, (PREVIEW_SIDE * 2) / Math.max(image.width, image.height));
+    const small = { width: Math.round(image.width * scale), height: Math.round(image.height * scale) };
+    process.stdout.write(halfBlocks(await resizeImage(image, small)));
+  }
+}
+
+function report(pictures: readonly RankedPicture[], files: OutputFiles, seed: number, drawn: boolean): void {
+  const width = Math.max(...files.pictures.map((path) => path.length));
+  pictures.forEach(({ score, candidate }, i) => {
+    const path = files.pictures[i]!.padEnd(width);
+    process.stdout.write(`${path}  score ${score.toFixed(3)}  seed ${seed}  candidate ${candidate}\n`);
+  });
+  if (files.pictures.length > 1) process.stdout.write(`${files.main}  all ${files.pictures.length} on one sheet\n`);
+  if (drawn) process.stderr.write(`the same again: --seed ${seed}\n`);
+}

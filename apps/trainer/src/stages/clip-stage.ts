@@ -1,0 +1,162 @@
+import {
+  CLIP_PRESETS,
+  clipConfigSchema,
+  encodeImage,
+  encodeText,
+  fromSignedPixels,
+  logitScale,
+  normalizeRows,
+  type ClipConfig,
+} from '@clip-gen/clip';
+import type { ImageBatch, ImageDataset } from '@clip-gen/datasets';
+import { GraphBuilder } from '@clip-gen/graph';
+import type { RgbImage } from '@clip-gen/image';
+import { contrastive } from '@clip-gen/losses';
+import { Scope, type ParameterSpec } from '@clip-gen/nn';
+import { tensor, type Tensor } from '@clip-gen/tensor';
+import { createClipTokenizer, cutVocabulary, tokenizerToJson, type ClipTokenizer } from '@clip-gen/tokenizer';
+import type { ClipTraining } from '../config.ts';
+import type { Metrics, ModelFiles, Stage, StageState, StepContext } from '../stage.ts';
+import { outputGradients, scalarOf, StepGraph } from '../step-graph.ts';
+import { Trainable } from '../trainable.ts';
+
+const LOGIT_SCALE = 'logit_scale';
+/** openai/CLIP never scales similarities by more than 100. */
+const MAX_LOGIT_SCALE = Math.log(100);
+
+/** CLIP training (arXiv 2103.00020) on pairs of pictures and captions: the only stage that reads text. */
+export class ClipStage implements Stage<ImageBatch> {
+  readonly name = 'clip';
+  readonly batchSize: number;
+  readonly stepsPerEpoch: number;
+  readonly #trainable: Trainable;
+  #training: StepGraph | undefined;
+  #evaluation: StepGraph | undefined;
+
+  private constructor(
+    readonly settings: ClipTraining,
+    readonly config: ClipConfig,
+    readonly tokenizer: ClipTokenizer,
+    readonly training: ImageDataset,
+    readonly validation: ImageDataset | undefined,
+  ) {
+    this.batchSize = settings.batchSize;
+    this.stepsPerEpoch = training.batchCount(settings.batchSize, true);
+    this.#trainable = new Trainable(contrastiveGraph(config, settings.batchSize).specs, settings);
+  }
+
+  /** Cuts the vocabulary to the captions of the training pictures, unless the settings ask for all of OpenAI's. */
+  static create(settings: ClipTraining, training: ImageDataset, validation?: ImageDataset): ClipStage {
+    const whole = createClipTokenizer();
+    const config = ClipStage.config(settings);
+    if (settings.vocabularySize === 0) return new ClipStage(settings, config, whole, training, validation);
+    const captions = training.files.flatMap((_, i) => [...training.captionsOf(i)]);
+    const { tokenizer } = cutVocabulary(whole, captions, settings.vocabularySize);
+    const text = { ...config.text, vocabularySize: tokenizer.vocabularySize };
+    return new ClipStage(settings, { ...config, text }, tokenizer, training, validation);
+  }
+
+  static config(settings: ClipTraining): ClipConfig {
+    const { model } = settings;
+    return typeof model === 'string' ? clipConfigSchema.parse(CLIP_PRESETS[model]) : model;
+  }
+
+  batches(epoch: number, startStep: number): AsyncIterable<ImageBatch> {
+    const { batchSize, seed, augmentation } = this.settings;
+    return this.training.batches({ batchSize, training: true, seed, epoch, startStep, augmentation });
+  }
+
+  async step(batch: ImageBatch, { learningRate }: StepContext): Promise<Metrics> {
+    this.#training ??= await StepGraph.compile(
+      contrastiveGraph(this.config, this.batchSize).graph,
+      this.settings.threads,
+    );
+    const feeds = { images: batch.images, tokens: this.#tokens(batch.captions!) };
+    const outputs = await this.#training.run(this.#trainable.values, feeds, this.#trainable.gradients);
+    const { skipped } = this.#trainable.step(learningRate);
+    const scale = this.#trainable.arena.values.get(LOGIT_SCALE)!.data;
+    scale[0] = Math.min(scale[0]!, MAX_LOGIT_SCALE);
+    return { loss: scalarOf(outputs, 'loss'), scale: Math.exp(scale[0]), ...(skipped ? { skipped: 1 } : {}) };
+  }
+
+  async validate(): Promise<{ score: number; metrics: Metrics }> {
+    if (!this.validation) return { score: 0, metrics: {} };
+    const batchSize = Math.min(this.batchSize, this.validation.length);
+    this.#evaluation ??= await StepGraph.compile(evaluationGraph(this.config, batchSize), this.settings.threads);
+    let loss = 0;
+    let batches = 0;
+    for await (const batch of this.validation.batches({ batchSize, training: false })) {
+      if (batches === this.settings.validationBatches || batch.images.shape[0] !== batchSize) break;
+      const feeds = { images: batch.images, tokens: this.#tokens(batch.captions!) };
+      loss += scalarOf(await this.#evaluation.run(Object.fromEntries(this.#trainable.weights), feeds), 'loss');
+      batches++;
+    }
+    return { score: loss / Math.max(1, batches), metrics: { loss: loss / Math.max(1, batches) } };
+  }
+
+  illustrate(): Promise<ReadonlyMap<string, RgbImage>> {
+    return Promise.resolve(new Map());
+  }
+
+  state(): StageState {
+    return { tensors: this.#trainable.tensors('clip'), notes: { steps: this.#trainable.steps } };
+  }
+
+  restore(tensors: ReadonlyMap<string, Tensor>, notes: Readonly<Record<string, unknown>>): void {
+    this.#trainable.restore('clip', tensors, notes['steps'] as Record<string, number>);
+  }
+
+  model(): ModelFiles {
+    const files = new Map([['tokenizer.json', tokenizerToJson(this.tokenizer)]]);
+    return { config: this.config, weights: this.#trainable.weights, files };
+  }
+
+  async close(): Promise<void> {
+    await this.#training?.close();
+    await this.#evaluation?.close();
+  }
+
+  /** Captions as int64 ids (B, context); what does not fit is cut. */
+  #tokens(captions: readonly string[]): Tensor<'int64'> {
+    const { contextLength } = this.config.text;
+    const ids = new BigInt64Array(captions.length * contextLength);
+    captions.forEach((caption, row) => {
+      const tokens = this.tokenizer.tokenize(caption, { contextLength, truncate: true });
+      tokens.forEach((token, i) => (ids[row * contextLength + i] = BigInt(token)));
+    });
+    return tensor('int64', [captions.length, contextLength], ids);
+  }
+}
+
+interface Inputs {
+  readonly graph: GraphBuilder;
+  readonly scope: Scope;
+  readonly loss: ReturnType<typeof contrastive>;
+}
+
+function forward(config: ClipConfig, batch: number): Inputs {
+  const graph = new GraphBuilder('clip-step');
+  const scope = new Scope(graph);
+  const { imageSize } = config.vision;
+  const images = graph.input('images', 'float32', [batch, 3, imageSize, imageSize]);
+  const tokens = graph.input('tokens', 'int64', [batch, config.text.contextLength]);
+  const imageRows = normalizeRows(encodeImage(scope, config, fromSignedPixels(images)));
+  const textRows = normalizeRows(encodeText(scope, config, tokens));
+  const loss = contrastive(imageRows, textRows, logitScale(scope));
+  graph.output('loss', loss);
+  return { graph, scope, loss };
+}
+
+function contrastiveGraph(config: ClipConfig, batch: number): { graph: GraphBuilder; specs: readonly ParameterSpec[] } {
+  const { graph, scope, loss } = forward(config, batch);
+  outputGradients(
+    graph,
+    loss,
+    graph.parameters.map((parameter) => parameter.name),
+  );
+  return { graph, specs: scope.specs };
+}
+
+function evaluationGraph(config: ClipConfig, batch: number): GraphBuilder {
+  return forward(config, batch).graph;
+}

@@ -1,0 +1,68 @@
+import { RandomStream } from '@clip-gen/rng';
+import type { Tensor } from '@clip-gen/tensor';
+import type { ParameterArena } from '@clip-gen/optimizer';
+
+const CODEBOOK = 'quantizer.embedding.weight';
+/** Stream number of the draws; the trainer's streams are all different. */
+const STREAM = 0x7e71fe;
+
+/**
+ * Counts which codes are chosen and moves those that no latent chose within a window to latents of the current batch,
+ * so that the whole codebook comes to use. The counts belong to the checkpoint.
+ */
+export class CodebookUsage {
+  readonly counts: Int32Array<ArrayBuffer>;
+
+  constructor(
+    codebookSize: number,
+    readonly windowSteps: number,
+    readonly seed: number,
+  ) {
+    this.counts = new Int32Array(codebookSize);
+  }
+
+  /** Counts one batch. @param tokens chosen codes */
+  count(tokens: Tensor): void {
+    for (const token of tokens.data as BigInt64Array) this.counts[Number(token)]!++;
+  }
+
+  /** Share of the codes that were chosen since the window began. */
+  get used(): number {
+    let used = 0;
+    for (const count of this.counts) if (count > 0) used++;
+    return used / this.counts.length;
+  }
+
+  /** Whether a window ends with this step: early ones are short, since all codes start in one place. */
+  isDue(globalStep: number): boolean {
+    if (this.windowSteps === 0) return false;
+    const step = globalStep + 1;
+    return step % this.windowSteps === 0 || (step < this.windowSteps && (step & (step - 1)) === 0);
+  }
+
+  /**
+   * Moves unused codes to randomly drawn rows and forgets their optimiser moments; begins a new window.
+   *
+   * @param rows latents of the current batch (N, C)
+   * @returns how many codes moved
+   */
+  revive(arena: ParameterArena, rows: Tensor<'float32'>, globalStep: number): number {
+    const [rowCount, width] = rows.shape as [number, number];
+    const codes = arena.values.get(CODEBOOK)!.data;
+    const moments = [arena.firstMoments.get(CODEBOOK)!.data, arena.secondMoments.get(CODEBOOK)!.data];
+    const averages = arena.averages.get(CODEBOOK)?.data;
+    const stream = new RandomStream(this.seed, STREAM, globalStep);
+    let moved = 0;
+    for (let code = 0; code < this.counts.length; code++) {
+      if (this.counts[code]! > 0) continue;
+      const row = stream.integer(rowCount);
+      const latent = rows.data.subarray(row * width, (row + 1) * width);
+      codes.set(latent, code * width);
+      averages?.set(latent, code * width);
+      for (const moment of moments) moment.fill(0, code * width, (code + 1) * width);
+      moved++;
+    }
+    this.counts.fill(0);
+    return moved;
+  }
+}

@@ -1,0 +1,158 @@
+import { encodeImage, fromSignedPixels, type ClipConfig } from '@clip-gen/clip';
+import { add, GraphBuilder, mul, reduceMean, stopGradient, type Value } from '@clip-gen/graph';
+import { adaptiveWeight, featureDistance, hingeDiscriminator, hingeGenerator, l1, lpips, mse } from '@clip-gen/losses';
+import { resizeBilinear, Scope, type ParameterSpec } from '@clip-gen/nn';
+import {
+  decodeLatents,
+  discriminate,
+  encodeLatents,
+  quantize,
+  type BatchStatistics,
+  type VqganConfig,
+} from '@clip-gen/vqgan';
+import { outputGradients } from '../step-graph.ts';
+
+/** Prefix of the frozen perceptual network's parameters. */
+export const PERCEPTUAL_PREFIX = 'perceptual.';
+const DISCRIMINATOR_PREFIX = 'discriminator.';
+
+export type Perceptual =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'clip'; readonly weight: number; readonly config: ClipConfig }
+  | { readonly kind: 'lpips'; readonly weight: number };
+
+export interface VqganLosses {
+  readonly l1: number;
+  readonly mse: number;
+  readonly quantizer: number;
+  readonly perceptual: Perceptual;
+  /** Factor of the adversarial loss; 0 leaves the discriminator out. */
+  readonly adversarial: number;
+}
+
+export interface BuiltGraph {
+  readonly graph: GraphBuilder;
+  /** All parameters, frozen ones included. */
+  readonly specs: readonly ParameterSpec[];
+  readonly statistics: readonly BatchStatistics[];
+}
+
+/** Parameters of the generator's side, which the first optimiser moves. */
+export function isGenerator(name: string): boolean {
+  return !name.startsWith(DISCRIMINATOR_PREFIX) && !name.startsWith(PERCEPTUAL_PREFIX);
+}
+
+export function isDiscriminator(name: string): boolean {
+  return name.startsWith(DISCRIMINATOR_PREFIX);
+}
+
+/**
+ * The generator's step: images (B, 3, S, S) → losses, gradients, tokens (B·g·g), latent rows (B·g·g, C) and the
+ * reconstruction. Losses as in the released CLIP-GEN: L1 + perceptual + quantiser + adaptive · adversarial.
+ */
+export function generatorGraph(config: VqganConfig, batch: number, losses: VqganLosses): BuiltGraph {
+  const graph = new GraphBuilder('vqgan-generator-step');
+  const scope = new Scope(graph);
+  const images = graph.input('images', 'float32', [batch, 3, config.imageSize, config.imageSize]);
+  const quantized = quantize(scope, config, encodeLatents(scope, config, images));
+  const picture = decodeLatents(scope, config, quantized.codes);
+  const statistics: BatchStatistics[] = [];
+
+  const [absolute, squared] = [l1(images, picture), mse(images, picture)];
+  let reconstruction = weighted([
+    [losses.l1, absolute],
+    [losses.mse, squared],
+  ]);
+  if (losses.perceptual.kind !== 'none') {
+    const distance = perceptualDistance(scope.child('perceptual'), losses.perceptual, images, picture);
+    graph.output('perceptual', distance);
+    reconstruction = add(reconstruction, mul(distance, losses.perceptual.weight));
+  }
+  const quantizerLoss = mul(quantized.loss, losses.quantizer);
+  const generator = graph.parameters.map((parameter) => parameter.name).filter(isGenerator);
+  graph.output('loss', add(reconstruction, quantizerLoss));
+  if (losses.adversarial === 0) {
+    outputGradients(graph, add(reconstruction, quantizerLoss), generator);
+  } else {
+    const adversarial = hingeGenerator(discriminate(scope, picture, { statistics }));
+    const last = graph.parameters.find(({ name }) => name === 'decoder.final.2.weight')!.value;
+    const { weight, fromReconstruction, fromAdversarial } = adaptiveWeight(reconstruction, adversarial, picture, last);
+    const cotangent = add(fromReconstruction, mul(fromAdversarial, mul(weight, losses.adversarial)));
+    outputGradients(graph, [{ value: picture, cotangent }, { value: quantizerLoss }], generator);
+    graph.output('adversarial', adversarial);
+    graph.output('adaptive', weight);
+    outputStatistics(graph, statistics, 'fake');
+  }
+  graph.output('l1', absolute);
+  graph.output('mse', squared);
+  graph.output('quantizer', quantized.loss);
+  graph.output('tokens', quantized.tokens);
+  graph.output('rows', quantized.rows);
+  graph.output('picture', picture);
+  return { graph, specs: scope.specs, statistics };
+}
+
+/** The discriminator's step: real and fake pictures → hinge loss, gradients, batch statistics. */
+export function discriminatorGraph(config: VqganConfig, batch: number): BuiltGraph {
+  const graph = new GraphBuilder('vqgan-discriminator-step');
+  const scope = new Scope(graph);
+  const shape = [batch, 3, config.imageSize, config.imageSize];
+  const real: BatchStatistics[] = [];
+  const fake: BatchStatistics[] = [];
+  const realLogits = discriminate(scope, graph.input('real', 'float32', shape), { statistics: real });
+  const fakeLogits = discriminate(scope, graph.input('fake', 'float32', shape), { statistics: fake });
+  const loss = hingeDiscriminator(realLogits, fakeLogits);
+  outputGradients(
+    graph,
+    loss,
+    graph.parameters.map((parameter) => parameter.name),
+  );
+  graph.output('loss', loss);
+  graph.output('real_logit', reduceMean(realLogits));
+  graph.output('fake_logit', reduceMean(fakeLogits));
+  outputStatistics(graph, real, 'real');
+  outputStatistics(graph, fake, 'fake');
+  return { graph, specs: scope.specs, statistics: fake };
+}
+
+/** Reconstruction of held-back pictures: images → picture, tokens, per-picture mean squared error (B). */
+export function reconstructionGraph(config: VqganConfig, batch: number): BuiltGraph {
+  const graph = new GraphBuilder('vqgan-reconstruction');
+  const scope = new Scope(graph);
+  const images = graph.input('images', 'float32', [batch, 3, config.imageSize, config.imageSize]);
+  const quantized = quantize(scope, config, encodeLatents(scope, config, images));
+  graph.output('picture', decodeLatents(scope, config, quantized.codes));
+  graph.output('tokens', quantized.tokens);
+  return { graph, specs: scope.specs, statistics: [] };
+}
+
+function perceptualDistance(
+  scope: Scope,
+  perceptual: Exclude<Perceptual, { kind: 'none' }>,
+  a: Value,
+  b: Value,
+): Value {
+  if (perceptual.kind === 'lpips') return lpips(scope, a, b);
+  const { config } = perceptual;
+  const features = (pixels: Value): Value[] => {
+    const layers: Value[] = [];
+    encodeImage(scope, config, fromSignedPixels(resizeBilinear(pixels, config.vision.imageSize)), layers);
+    return layers;
+  };
+  return featureDistance(features(stopGradient(a)), features(b));
+}
+
+function weighted(terms: readonly (readonly [number, Value])[]): Value {
+  const used = terms
+    .filter(([weight]) => weight > 0)
+    .map(([weight, value]) => (weight === 1 ? value : mul(value, weight)));
+  return used.length > 0 ? used.reduce((sum, term) => add(sum, term)) : mul(terms[0]![1], 0);
+}
+
+/** Outputs `<which>.<module>.{mean,inverse_std}` for the running averages of BatchNorm. */
+function outputStatistics(graph: GraphBuilder, statistics: readonly BatchStatistics[], which: string): void {
+  for (const { module, mean, inverseStd } of statistics) {
+    graph.output(`${which}.${module}.mean`, mean);
+    graph.output(`${which}.${module}.inverse_std`, inverseStd);
+  }
+}

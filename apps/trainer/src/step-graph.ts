@@ -1,0 +1,58 @@
+import { gradients, type Target } from '@clip-gen/autodiff';
+import { encodeModel, usedParameters, type GraphBuilder, type Value } from '@clip-gen/graph';
+import { createSession, type Session } from '@clip-gen/runtime';
+import type { Tensor } from '@clip-gen/tensor';
+import { gradientName } from './trainable.ts';
+
+/** Adds the gradients of `targets` by `parameters` as outputs `grad.<name>`. */
+export function outputGradients(
+  graph: GraphBuilder,
+  targets: readonly Target[] | Value,
+  parameters: readonly string[],
+): void {
+  const values = parameters.map((name) => graph.parameters.find((parameter) => parameter.name === name)!.value);
+  gradients(targets, values).forEach((gradient, i) => graph.output(gradientName(parameters[i]!), gradient));
+}
+
+/** A compiled training graph: parameters and batch in, losses and gradients out, written in place. */
+export class StepGraph {
+  readonly #session: Session;
+  readonly #parameters: readonly string[];
+
+  private constructor(session: Session, parameters: readonly string[]) {
+    this.#session = session;
+    this.#parameters = parameters;
+  }
+
+  /** @param threads 0 = all cores */
+  static async compile(graph: GraphBuilder, threads: number): Promise<StepGraph> {
+    const session = await createSession(encodeModel(graph), threads > 0 ? { threads } : {});
+    return new StepGraph(session, usedParameters(graph));
+  }
+
+  /**
+   * @param values every parameter by name; those that the graph does not use are left out
+   * @param feeds the batch
+   * @param into buffers of outputs that are written in place; those that are not outputs are left out
+   */
+  run(
+    values: Readonly<Record<string, Tensor>>,
+    feeds: Readonly<Record<string, Tensor>>,
+    into: Readonly<Record<string, Tensor>> = {},
+  ): Promise<Record<string, Tensor>> {
+    const all: Record<string, Tensor> = { ...feeds };
+    for (const name of this.#parameters) all[name] = values[name]!;
+    const known = new Set(this.#session.outputs.map((output) => output.name));
+    const own = Object.fromEntries(Object.entries(into).filter(([name]) => known.has(name)));
+    return this.#session.run(all, { into: own });
+  }
+
+  close(): Promise<void> {
+    return this.#session.close();
+  }
+}
+
+/** A scalar result as a number. */
+export function scalarOf(outputs: Readonly<Record<string, Tensor>>, name: string): number {
+  return Number(outputs[name]!.data[0]);
+}

@@ -1,0 +1,22 @@
+export { generate, type Generation, type Progress, type RankedPicture } from './generate.ts';
+export { ImageEncoder } from './image-encoder.ts';
+export { createPartSession, type EngineOptions, type ModelPart } from './model-part.ts';
+export {
+  openClipPart,
+  openGptPart,
+  openModelParts,
+  openVqganPart,
+  type ClipPart,
+  type GptPart,
+  type ModelParts,
+  type VqganPart,
+} from './model-parts.ts';
+export type { CallOptions } from './network.ts';
+export { loadModel, openModel, type Model } from './open-model.ts';
+export { PictureDecoder } from './picture-decoder.ts';
+export { PictureTokenizer } from './picture-tokenizer.ts';
+export { writeRandomModel, type ModelConfigs, type RandomModelOptions } from './random-model.ts';
+export { cosine, rank } from './ranking.ts';
+export { MAX_REQUEST_CANDIDATES, REQUEST_DEFAULTS, validateRequest, type GenerationRequest } from './request.ts';
+export { TextEncoder, tokenizePrompt } from './text-encoder.ts';
+export { TokenSampler, type TokenEvent, type TokenRequest } from './token-sampler.ts';

@@ -1,0 +1,156 @@
+import { open } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { ClipGenError } from '@clip-gen/errors';
+import { encodeModel, type GraphBuilder } from '@clip-gen/graph';
+import type { ParameterSpec } from '@clip-gen/nn';
+import { createSession, type Session, type SessionOptions } from '@clip-gen/runtime';
+import { openSafetensors, type TensorEntry } from '@clip-gen/safetensors';
+import type { z } from 'zod';
+
+/** How a model's sessions are made; see `SessionOptions`. */
+export type EngineOptions = Pick<SessionOptions, 'backend' | 'provider' | 'threads' | 'optimization'>;
+
+/** One network of a model on disk, `config.json` beside `model.safetensors`, checked against each other. */
+export interface ModelPart<C> {
+  /** Absolute. */
+  readonly folder: string;
+  readonly config: C;
+  /** Where each weight lies in `model.safetensors`. */
+  readonly entries: ReadonlyMap<string, TensorEntry>;
+}
+
+const CONFIG_FILE = 'config.json';
+const WEIGHTS_FILE = 'model.safetensors';
+const MAX_CONFIG_BYTES = 1 << 20;
+/** Names in one message. */
+const SHOWN = 4;
+
+/** What a network's graphs ask for. */
+export interface PartContents<C> {
+  /** Every weight that one of the network's graphs uses; a name may come twice. */
+  readonly parameters: (config: C) => readonly ParameterSpec[];
+  /** Weights under this prefix may be there and are not used. */
+  readonly unused?: string;
+}
+
+/**
+ * Reads the configuration and the header of the weights, and holds the weights' names and shapes against what the
+ * network asks for. Reads no weights.
+ *
+ * @throws not_found when a file is missing; data_corrupt when one is not what it must be; failed_precondition when the
+ * weights are those of another network, naming the missing, unexpected and misshapen
+ */
+export async function openModelPart<S extends z.ZodType>(
+  folder: string,
+  schema: S,
+  contents: PartContents<z.output<S>>,
+): Promise<ModelPart<z.output<S>>> {
+  const path = resolve(folder);
+  const configPath = join(path, CONFIG_FILE);
+  const config = parseConfig(configPath, await readText(configPath, MAX_CONFIG_BYTES), schema);
+  const file = await openSafetensors(join(path, WEIGHTS_FILE));
+  await file.close();
+  let specs: readonly ParameterSpec[];
+  try {
+    specs = contents.parameters(config);
+  } catch (cause) {
+    if (!(cause instanceof ClipGenError)) throw cause;
+    throw new ClipGenError('data_corrupt', `${configPath}: the sizes do not fit together: ${cause.message}`, { cause });
+  }
+  checkParameters(file.path, specs, file.entries, contents.unused);
+  return { folder: path, config, entries: file.entries };
+}
+
+/** A session of a graph whose parameters are weights of the part; they are mapped from its file, not copied. */
+export function createPartSession(
+  part: ModelPart<unknown>,
+  graph: GraphBuilder,
+  engine: EngineOptions,
+): Promise<Session> {
+  const model = encodeModel(graph, {
+    parameters: (name) => {
+      const { dtype, byteOffset, byteLength } = part.entries.get(name)!;
+      return { file: WEIGHTS_FILE, byteOffset, byteLength, dtype: dtype === 'float16' ? 'float16' : 'float32' };
+    },
+  });
+  return createSession(model, { ...engine, externalDataFolder: part.folder });
+}
+
+/** The whole of a text file. @throws not_found; resource_exhausted past `maxBytes`; data_corrupt when it is not UTF-8 */
+export async function readText(path: string, maxBytes: number): Promise<string> {
+  const file = await open(path, 'r').catch((cause: unknown) => {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') {
+      throw new ClipGenError('not_found', `${path} does not exist`, { cause });
+    }
+    throw new ClipGenError('failed_precondition', `${path} cannot be read (${describe(cause)})`, { cause });
+  });
+  try {
+    const { size } = await file.stat();
+    if (size > maxBytes) {
+      throw new ClipGenError('resource_exhausted', `${path} must have at most ${maxBytes} bytes; got ${size}`);
+    }
+    return new TextDecoder('utf-8', { fatal: true }).decode(await file.readFile());
+  } catch (cause) {
+    if (cause instanceof ClipGenError) throw cause;
+    throw new ClipGenError('data_corrupt', `${path} cannot be read as text (${describe(cause)})`, { cause });
+  } finally {
+    await file.close();
+  }
+}
+
+function parseConfig<S extends z.ZodType>(path: string, text: string, schema: S): z.output<S> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new ClipGenError('data_corrupt', `${path} must be JSON: ${describe(cause)}`, { cause });
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.slice(0, SHOWN).map(({ path: at, message }) => {
+    return at.length === 0 ? message : `${at.join('.')}: ${message}`;
+  });
+  throw new ClipGenError('data_corrupt', `${path} is no configuration of this network: ${issues.join('; ')}`, {
+    cause: parsed.error,
+  });
+}
+
+function checkParameters(
+  path: string,
+  specs: readonly ParameterSpec[],
+  entries: ReadonlyMap<string, TensorEntry>,
+  unused: string | undefined,
+): void {
+  const known = new Map(specs.map((spec) => [spec.name, spec]));
+  const missing = [...known.keys()].filter((name) => !entries.has(name));
+  const unexpected = [...entries.keys()].filter(
+    (name) => !known.has(name) && (unused === undefined || !name.startsWith(unused)),
+  );
+  const misshapen = [...known.values()].flatMap(({ name, shape }) => {
+    const entry = entries.get(name);
+    if (!entry) return [];
+    const stored = entry.dtype === 'float32' || entry.dtype === 'float16';
+    if (stored && entry.shape.join() === shape.join()) return [];
+    return [`${name} must be float32 or float16 [${shape.join(', ')}], is ${entry.dtype} [${entry.shape.join(', ')}]`];
+  });
+  const problems = [
+    missing.length > 0 ? `lacks ${listed(missing)}` : '',
+    unexpected.length > 0 ? `has unexpected ${listed(unexpected)}` : '',
+    misshapen.length > 0 ? listed(misshapen) : '',
+  ].filter((problem) => problem !== '');
+  if (problems.length === 0) return;
+  throw new ClipGenError(
+    'failed_precondition',
+    `${path} does not fit its ${CONFIG_FILE}: ${problems.join('; ')}; take both from the same model`,
+  );
+}
+
+function listed(names: readonly string[]): string {
+  const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : '';
+  return names.slice(0, SHOWN).join(', ') + more;
+}
+
+function describe(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  return 'code' in cause ? String(cause.code) : (cause.message.split('\n')[0] ?? cause.name);
+}

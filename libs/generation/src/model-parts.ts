@@ -1,0 +1,124 @@
+import { join } from 'node:path';
+import { clipConfigSchema, logitScale, type ClipConfig } from '@clip-gen/clip';
+import { ClipGenError } from '@clip-gen/errors';
+import { decodeStepGraph, gptConfigSchema, type GptConfig } from '@clip-gen/gpt';
+import { GraphBuilder } from '@clip-gen/graph';
+import { Scope, type ParameterSpec } from '@clip-gen/nn';
+import { createClipTokenizer, tokenizerFromJson, type ClipTokenizer } from '@clip-gen/tokenizer';
+import { gridSide, vqganConfigSchema, type VqganConfig } from '@clip-gen/vqgan';
+import { imageEncoderGraph } from './image-encoder.ts';
+import { openModelPart, readText, type ModelPart } from './model-part.ts';
+import { pictureDecoderGraph } from './picture-decoder.ts';
+import { pictureTokenizerGraph } from './picture-tokenizer.ts';
+import { textEncoderGraph } from './text-encoder.ts';
+
+const TOKENIZER_FILE = 'tokenizer.json';
+const MAX_TOKENIZER_BYTES = 64 << 20;
+
+/** CLIP on disk, with its tokenizer. */
+export interface ClipPart extends ModelPart<ClipConfig> {
+  readonly tokenizer: ClipTokenizer;
+}
+export type GptPart = ModelPart<GptConfig>;
+export type VqganPart = ModelPart<VqganConfig>;
+
+/** The three networks of a model. */
+export interface ModelParts {
+  readonly clip: ClipPart;
+  readonly vqgan: VqganPart;
+  readonly gpt: GptPart;
+}
+
+/**
+ * Opens a CLIP folder. Without `tokenizer.json` its vocabulary is OpenAI's.
+ *
+ * @throws what `openModelPart` throws; failed_precondition when the tokenizer has another vocabulary size
+ */
+export async function openClipPart(folder: string): Promise<ClipPart> {
+  const [part, tokenizer] = await Promise.all([
+    openModelPart(folder, clipConfigSchema, { parameters: clipParameters }),
+    openTokenizer(join(folder, TOKENIZER_FILE)),
+  ]);
+  const { vocabularySize, contextLength } = part.config.text;
+  if (tokenizer.vocabularySize !== vocabularySize) {
+    throw new ClipGenError(
+      'failed_precondition',
+      `${part.folder}: text.vocabularySize must be the tokenizer's ${tokenizer.vocabularySize}; got ${vocabularySize}`,
+    );
+  }
+  if (contextLength < 3) {
+    throw new ClipGenError(
+      'data_corrupt',
+      `${part.folder}: text.contextLength must be at least 3; got ${contextLength}`,
+    );
+  }
+  return { ...part, tokenizer };
+}
+
+/** Opens a VQGAN folder; weights of its discriminator may be there too. @throws what `openModelPart` throws */
+export function openVqganPart(folder: string): Promise<VqganPart> {
+  return openModelPart(folder, vqganConfigSchema, { parameters: vqganParameters, unused: 'discriminator.' });
+}
+
+/** Opens a GPT folder. @throws what `openModelPart` throws */
+export function openGptPart(folder: string): Promise<GptPart> {
+  return openModelPart(folder, gptConfigSchema, { parameters: gptParameters });
+}
+
+/**
+ * Opens `DIR/clip`, `DIR/vqgan` and `DIR/gpt` and checks that they fit together.
+ *
+ * @throws what `openModelPart` throws; failed_precondition naming each misfit
+ */
+export async function openModelParts(folder: string): Promise<ModelParts> {
+  const [clip, vqgan, gpt] = await Promise.all([
+    openClipPart(join(folder, 'clip')),
+    openVqganPart(join(folder, 'vqgan')),
+    openGptPart(join(folder, 'gpt')),
+  ]);
+  const side = gridSide(vqgan.config);
+  const pairs: readonly (readonly [string, number, string, number])[] = [
+    ['gpt.conditionSize', gpt.config.conditionSize, 'clip.embeddingSize', clip.config.embeddingSize],
+    ['gpt.vocabularySize', gpt.config.vocabularySize, 'vqgan.codebookSize', vqgan.config.codebookSize],
+    ['gpt.tokens', gpt.config.tokens, 'the number of places of the VQGAN grid', side * side],
+  ];
+  const misfits = pairs.filter(([, got, , wanted]) => got !== wanted);
+  if (misfits.length === 0) return { clip, vqgan, gpt };
+  const problems = misfits.map(([name, got, source, wanted]) => `${name} must be ${source} (${wanted}), is ${got}`);
+  throw new ClipGenError('failed_precondition', `the parts of model ${folder} do not fit: ${problems.join('; ')}`);
+}
+
+async function openTokenizer(path: string): Promise<ClipTokenizer> {
+  try {
+    return tokenizerFromJson(await readText(path, MAX_TOKENIZER_BYTES), path);
+  } catch (error) {
+    if (error instanceof ClipGenError && error.code === 'not_found') return createClipTokenizer();
+    throw error;
+  }
+}
+
+/** Every weight that a CLIP folder holds. @throws invalid_argument when sizes do not fit together */
+export function clipParameters(config: ClipConfig): readonly ParameterSpec[] {
+  const scale = new Scope(new GraphBuilder('logit-scale'));
+  logitScale(scale);
+  return [...imageEncoderGraph(config).scope.specs, ...textEncoderGraph(config).scope.specs, ...scale.specs];
+}
+
+/** Every weight that a VQGAN folder must hold. @throws invalid_argument when sizes do not fit together */
+export function vqganParameters(config: VqganConfig): readonly ParameterSpec[] {
+  const { imageSize, patchSize, multipliers } = config;
+  multiple('imageSize', imageSize, 'patchSize · 2^(levels−1)', patchSize * 2 ** (multipliers.length - 1));
+  return [...pictureTokenizerGraph(config).scope.specs, ...pictureDecoderGraph(config).scope.specs];
+}
+
+/** Every weight that a GPT folder holds. @throws invalid_argument when sizes do not fit together */
+export function gptParameters(config: GptConfig): readonly ParameterSpec[] {
+  multiple('width', config.width, 'heads', config.heads);
+  return decodeStepGraph(config).scope.specs;
+}
+
+function multiple(name: string, value: number, ofName: string, of: number): void {
+  if (value % of !== 0) {
+    throw new ClipGenError('invalid_argument', `${name} must be a multiple of ${ofName} (${of}); got ${value}`);
+  }
+}

@@ -1,0 +1,68 @@
+import { invalidArgument } from '@clip-gen/errors';
+import { validateSampling, type SamplingOptions, type ValidSamplingOptions } from '@clip-gen/sampling';
+
+/** What a person asks for. Only the prompt must be given. */
+export interface GenerationRequest extends Partial<SamplingOptions> {
+  /** What the picture shows, in words that CLIP knows. */
+  readonly prompt: string;
+  /** Grids to draw and judge, in [1, 256]; 16 by default. */
+  readonly candidates?: number;
+  /** How many of the best to return, in [1, candidates]; 1 by default. */
+  readonly pictures?: number;
+  /** Integer in [0, 2^53), 0 by default: the same request with the same seed gives the same pictures. */
+  readonly seed?: number;
+}
+
+/** A request with every default filled in. */
+export interface ValidRequest {
+  readonly prompt: string;
+  readonly candidates: number;
+  readonly pictures: number;
+  readonly seed: number;
+  readonly sampling: ValidSamplingOptions;
+}
+
+/** Most candidates of one request. */
+export const MAX_REQUEST_CANDIDATES = 256;
+
+/** What a request has unless it says otherwise; top-k and top-p as in the released demo. */
+export const REQUEST_DEFAULTS = {
+  candidates: 16,
+  pictures: 1,
+  seed: 0,
+  temperature: 1,
+  topK: 500,
+  topP: 0.95,
+  guidance: 1,
+} as const;
+
+/**
+ * The request with defaults filled in.
+ *
+ * @param vocabularySize codes K of the model: the default topK is not larger
+ * @throws invalid_argument naming the first value out of bounds; the prompt's length is the text encoder's to judge
+ */
+export function validateRequest(request: GenerationRequest, vocabularySize: number): ValidRequest {
+  const {
+    prompt,
+    candidates = REQUEST_DEFAULTS.candidates,
+    pictures = REQUEST_DEFAULTS.pictures,
+    seed = REQUEST_DEFAULTS.seed,
+    temperature = REQUEST_DEFAULTS.temperature,
+    topK = Math.min(REQUEST_DEFAULTS.topK, vocabularySize),
+    topP = REQUEST_DEFAULTS.topP,
+    guidance = REQUEST_DEFAULTS.guidance,
+  } = request;
+  if (typeof prompt !== 'string' || prompt.trim() === '') {
+    throw invalidArgument('prompt', 'a description in words', prompt);
+  }
+  if (!Number.isInteger(candidates) || candidates < 1 || candidates > MAX_REQUEST_CANDIDATES) {
+    throw invalidArgument('candidates', `an integer in [1, ${MAX_REQUEST_CANDIDATES}]`, candidates);
+  }
+  if (!Number.isInteger(pictures) || pictures < 1 || pictures > candidates) {
+    throw invalidArgument('pictures', `an integer in [1, ${candidates}], the number of candidates`, pictures);
+  }
+  if (!Number.isSafeInteger(seed) || seed < 0) throw invalidArgument('seed', 'an integer in [0, 2^53)', seed);
+  const sampling = validateSampling({ temperature, topK, topP, guidance }, vocabularySize);
+  return { prompt: prompt.trim(), candidates, pictures, seed, sampling };
+}

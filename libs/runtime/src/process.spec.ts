@@ -1,0 +1,73 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+
+// What only a process of its own shows: how it ends, and what it keeps.
+
+const index = JSON.stringify(new URL('./index.ts', import.meta.url).href);
+const models = JSON.stringify(new URL('./tiny-models.ts', import.meta.url).href);
+
+/** Runs JavaScript in a new process; rejects when that ends with a signal or another code than 0. */
+async function child(backend: string, body: string): Promise<string> {
+  const program = `
+    import { createSession } from ${index};
+    import { chainModel } from ${models};
+    const backend = '${backend}';
+    const square = (n) => ({ dtype: 'float32', shape: [n, n], data: new Float32Array(n * n) });
+    const residentBytes = () => { gc(); return process.memoryUsage().rss; };
+    ${body}`;
+  const args = ['--expose-gc', '--import', 'tsx', '--input-type=module', '--eval', program];
+  return (await promisify(execFile)(process.execPath, args)).stdout.trim();
+}
+
+describe.each(['c-api', 'node'])('a process that uses %s', (backend) => {
+  it('ends in the middle of a run', async () => {
+    const body = `
+      const session = await createSession(chainModel(100, 384), { backend, threads: 1 });
+      const x = square(384);
+      void session.run({ x, w: x });
+      setTimeout(() => { console.log('bye'); process.exit(0); }, 20);`;
+    expect(await child(backend, body)).toBe('bye');
+  });
+
+  it('ends by itself with a session open', async () => {
+    const body = `
+      const session = await createSession(chainModel(2, 8), { backend, threads: 1 });
+      await session.run({ x: square(8), w: square(8) });
+      console.log('done');`;
+    expect(await child(backend, body)).toBe('done');
+  });
+});
+
+describe('memory over the C API', () => {
+  it('does not grow over 100 runs into the same buffers', async () => {
+    const body = `
+      const session = await createSession(chainModel(2, 512), { backend, threads: 1 });
+      const [x, y] = [square(512), square(512)];
+      const runs = async (count) => { for (let i = 0; i < count; i++) await session.run({ x, w: x }, { into: { y } }); };
+      await runs(20);
+      const before = residentBytes();
+      await runs(100);
+      console.log(residentBytes() - before);
+      await session.close();`;
+    // One leaked output a run would be 100 MiB.
+    expect(Number(await child('c-api', body))).toBeLessThan(10 * 2 ** 20);
+  });
+
+  it('does not grow over 10 sessions made and closed', async () => {
+    const body = `
+      const cycles = async (count) => {
+        for (let i = 0; i < count; i++) {
+          const session = await createSession(chainModel(150, 64), { backend, threads: 1 });
+          await session.run({ x: square(64), w: square(64) });
+          await session.close();
+        }
+      };
+      await cycles(5);
+      const before = residentBytes();
+      await cycles(10);
+      console.log(residentBytes() - before);`;
+    // A session of 300 nodes holds about 2 MB.
+    expect(Number(await child('c-api', body))).toBeLessThan(12 * 2 ** 20);
+  });
+});

@@ -1,0 +1,94 @@
+import { invalidArgument } from '@clip-gen/errors';
+import { NucleusSelector } from './nucleus.ts';
+import { nonFiniteLogit, validateSampling, validateVocabularySize } from './sampling-options.ts';
+import type { SamplingOptions } from './sampling-options.ts';
+import { TopKSelector } from './top-k.ts';
+
+/**
+ * Draws tokens from rows of logits: temperature, then the topK largest, then of those the fewest whose renormalised
+ * probability reaches topP, then one of these by its probability, in index order. Equal logits rank by index, so the
+ * result is a pure function of logits, options and the uniform number. The buffers are allocated once; use one sampler a thread.
+ */
+export class Sampler {
+  readonly #row: Float32Array;
+  readonly #bits: Int32Array;
+  readonly #selector: TopKSelector;
+  readonly #chosen: Uint32Array;
+  readonly #weights: Float64Array;
+  readonly #nucleus: NucleusSelector;
+
+  /** @param vocabularySize V, in [1, 2^21] */
+  constructor(readonly vocabularySize: number) {
+    validateVocabularySize(vocabularySize);
+    this.#row = new Float32Array(vocabularySize);
+    this.#bits = new Int32Array(this.#row.buffer);
+    this.#selector = new TopKSelector(vocabularySize);
+    this.#chosen = new Uint32Array(vocabularySize);
+    this.#weights = new Float64Array(vocabularySize);
+    this.#nucleus = new NucleusSelector(vocabularySize);
+  }
+
+  /**
+   * @param logits (V), float32, finite; not changed. Guidance is applied before, by `combineGuidance`.
+   * @param uniform in [0, 1), e.g. `tokenUniform(seed, candidate, position)`
+   * @returns the token's index
+   * @throws invalid_argument for options out of bounds, another length, or a logit that is NaN or infinite
+   */
+  sampleRow(logits: Float32Array, options: SamplingOptions, uniform: number): number {
+    const { temperature, topK, topP } = validateSampling(options, this.vocabularySize);
+    if (!(uniform >= 0 && uniform < 1)) throw invalidArgument('uniform', 'in [0, 1)', uniform);
+    const largest = this.#load(logits);
+    if (temperature === 0 || topK === 1) return largest;
+
+    const chosen = this.#chosen;
+    const weights = this.#weights;
+    const max = this.#row[largest]!;
+    this.#selector.select(this.#bits, topK, chosen);
+    let total = 0;
+    for (let i = 0; i < topK; i++) {
+      const weight = Math.exp((this.#row[chosen[i]!]! - max) / temperature);
+      weights[i] = weight;
+      total += weight;
+    }
+    let kept = topK;
+    if (topP < 1) {
+      kept = this.#nucleus.select(this.#bits, chosen, weights, topK, topP * total);
+      total = 0;
+      for (let i = 0; i < kept; i++) total += weights[i]!;
+    }
+    return this.#draw(kept, uniform * total);
+  }
+
+  /** Copies the logits, −0 as +0, and returns the index of the largest. */
+  #load(logits: Float32Array): number {
+    const size = this.vocabularySize;
+    if (logits.length !== size) throw invalidArgument('logits', `of ${size} elements`, logits.length);
+    const row = this.#row;
+    let largest = 0;
+    let max = -Infinity;
+    for (let i = 0; i < size; i++) {
+      const value = logits[i]! + 0;
+      if (value - value !== 0) throw nonFiniteLogit(i, value);
+      row[i] = value;
+      if (value > max) {
+        max = value;
+        largest = i;
+      }
+    }
+    return largest;
+  }
+
+  /** The first of `count` chosen at which the running sum of weights passes `target`. */
+  #draw(count: number, target: number): number {
+    let sum = 0;
+    let drawn = 0;
+    for (let i = 0; i < count; i++) {
+      const weight = this.#weights[i]!;
+      if (weight === 0) continue;
+      drawn = this.#chosen[i]!; // the last of positive weight where rounding leaves the target just out of reach
+      sum += weight;
+      if (target < sum) break;
+    }
+    return drawn;
+  }
+}
