@@ -1,7 +1,7 @@
 """Token ids of hard strings, by OpenAI's tokenizer: `python tools/goldens/tokenizer.py`.
 
 Needs the packages clip-anytorch (for its copy of OpenAI's simple_tokenizer.py; `--no-deps` will do), ftfy and regex.
-Writes libs/tokenizer/goldens/openai.jsonl.gz and, with --merges, libs/tokenizer/data/clip-merges.u16.gz; with
+Writes libs/tokenizer/goldens/openai.jsonl.gz and, with --merges, libs/tokenizer/merges/clip.u16.gz; with
 --out FILE --count N it writes N cases elsewhere, for a wider comparison by tools/goldens/compare-tokenizer.ts.
 """
 
@@ -113,7 +113,7 @@ def main() -> None:
         assert len(tokenizer.bpe_ranks) == VOCABULARY_MERGES
         for pair in tokenizer.bpe_ranks:
             ids.extend(tokenizer.encoder[part] for part in pair)
-        write_gzip(LIBRARY / 'data' / 'clip-merges.u16.gz', ids.tobytes())
+        write_gzip(LIBRARY / 'merges' / 'clip.u16.gz', ids.tobytes())
     lines = [json.dumps(case, separators=(',', ':')) for case in cases(tokenizer, options.count, options.seed)]
     write_gzip(options.out, '\n'.join(lines).encode() + b'\n')
 

@@ -29,6 +29,8 @@ export function moduleBoundaries({ spec }) {
     })),
     // An npm package that a file imports must stand in that project's own package.json (or the root's).
     banTransitiveDependencies: true,
+    // A package may be loaded at start in one file and on demand in another.
+    checkDynamicDependenciesExceptions: ['.*'],
     // libs/testing stands on the layers whose specs use it: a ring of test files, not of code. The rule sees whole
     // projects only and would pass a ring of code that also leads through libs/testing; tools/workspace.spec.ts
     // looks at code files alone and would not.

@@ -1,13 +1,35 @@
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { readConfig } from './config.ts';
 import { reportError, USAGE_EXIT_CODE } from './report-error.ts';
 
-/** Each command is loaded when it is called: `generate` does not wait for the trainer's code. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
-  generate: async () => (await import('./commands/generate.ts')).generateCommand(),
-  evaluate: async () => (await import('./commands/evaluate.ts')).evaluateCommand(),
-  train: async () => (await import('@clip-gen/trainer')).trainCommand(),
+interface LazyCommand {
+  readonly summary: string;
+  /** Loads the command's code: `generate` does not wait for the trainer's. */
+  readonly load: () => Promise<Command>;
+}
+
+const COMMANDS: Readonly<Record<string, LazyCommand>> = {
+  generate: {
+    summary: 'Make pictures from a description',
+    load: async () => (await import('./commands/generate.ts')).generateCommand(),
+  },
+  evaluate: {
+    summary: 'Measure a model on the emoji data set',
+    load: async () => (await import('./commands/evaluate.ts')).evaluateCommand(),
+  },
+  train: {
+    summary: 'Train one of the three models on a folder of pictures',
+    load: async () => (await import('@clip-gen/trainer')).trainCommand(),
+  },
 };
+
+const HELP = `
+Examples:
+  clip-gen generate "a slice of pizza"
+  clip-gen generate "a blue car" -n 4 --seed 7 --out car.webp
+  clip-gen evaluate --data data/emoji
+  clip-gen <command> --help`;
 
 /**
  * Runs one command line. Results go to stdout, progress and errors to stderr.
@@ -18,7 +40,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
  */
 export async function main(argv: readonly string[]): Promise<number | undefined> {
   const { debug } = readConfig();
-  leaveQuietlyWhenNobodyReads();
+  process.stdout.on('error', leaveQuietly);
   try {
     const program = await programFor(argv);
     await program.parseAsync(argv, { from: 'user' });
@@ -26,45 +48,46 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? undefined : USAGE_EXIT_CODE;
     return reportError(error, debug);
+  } finally {
+    process.stdout.off('error', leaveQuietly);
   }
 }
 
-/** The program with the one command that is called, or with all of them for help. */
+/** The program with the command that is called; the others have no more than their line in the help. */
 async function programFor(argv: readonly string[]): Promise<Command> {
   const program = new Command('clip-gen')
     .description('Text to pictures by a model that learns from uncaptioned pictures')
+    .version(readVersion())
     .helpCommand(false)
     .addHelpText('after', HELP);
-  const called = Object.hasOwn(COMMANDS, argv[0] ?? '') ? [argv[0]!] : Object.keys(COMMANDS);
-  for (const name of called) program.addCommand(await COMMANDS[name]!());
-  const every = (command: Command): void => {
+  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+    program.addCommand(name === argv[0] ? await load() : new Command(name).description(summary));
+  }
+  const prepare = (command: Command): void => {
     command.exitOverride().showSuggestionAfterError().configureOutput({ outputError: writeOneLine });
-    command.commands.forEach(every);
+    command.commands.forEach(prepare);
   };
-  every(program);
+  prepare(program);
   return program;
 }
 
-const HELP = `
-Examples:
-  clip-gen generate "a slice of pizza"
-  clip-gen generate "a blue car" -n 4 --seed 7 --out car.webp
-  clip-gen evaluate --data data/emoji
-  clip-gen <command> --help`;
+function readVersion(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
 
 /** Commander's `error: …` with the suggestion on a line of its own, as one line that says where to look. */
 function writeOneLine(message: string, write: (text: string) => void): void {
   const line = message
     .trim()
     .replace(/^error: /, '')
-    .replace(/\s*\n\s*/g, ' ');
-  write(`clip-gen: ${line}; see clip-gen --help\n`);
+    .replace(/\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
+  write(`clip-gen: ${line}; see --help\n`);
 }
 
 /** `clip-gen … | head` closes the pipe early: that is no failure of ours. */
-function leaveQuietlyWhenNobodyReads(): void {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
+function leaveQuietly(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
 }

@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
 import { readSafetensors, writeSafetensors } from '@clip-gen/safetensors';
 import type { Tensor } from '@clip-gen/tensor';
 import { z } from 'zod';
+import { hashFile } from './file-hash.ts';
+import { describeDifference } from './identity.ts';
 import type { StageState } from './stage.ts';
 
 /** The loop's own place. */
@@ -30,6 +30,8 @@ const recordSchema = z.strictObject({
 
 const TENSORS = 'state.safetensors';
 const RECORD = 'state.json';
+/** Names of folders that are not whole yet begin so. */
+const UNFINISHED = '.writing-';
 
 export interface Checkpoint {
   readonly progress: Progress;
@@ -60,7 +62,7 @@ export class CheckpointFolder {
     await rename(fresh, latest);
   }
 
-  /** Writes `best`. */
+  /** Writes `best`. After a crash between the two last lines the epoch is done again, and so is this. */
   async saveBest(progress: Progress, state: StageState): Promise<void> {
     const fresh = await this.#write(progress, state);
     const best = join(this.path, 'best');
@@ -69,12 +71,14 @@ export class CheckpointFolder {
   }
 
   /**
-   * The newest whole checkpoint, or none. A damaged one is named through `warn` and the one before it is used.
+   * The newest whole checkpoint, or none. A damaged one is named through `warn` and the one before it is used. What an
+   * interrupted save left is removed.
    *
    * @throws failed_precondition when it belongs to another stage or other settings
    * @throws data_corrupt when there are checkpoints and none is whole
    */
   async load(warn: (message: string) => void): Promise<Checkpoint | undefined> {
+    await this.#removeUnfinished();
     let damaged: ClipGenError | undefined;
     for (const name of ['latest', 'previous']) {
       const folder = join(this.path, name);
@@ -95,8 +99,14 @@ export class CheckpointFolder {
     return undefined;
   }
 
+  async #removeUnfinished(): Promise<void> {
+    for (const name of await readdir(this.path).catch(() => [])) {
+      if (name.startsWith(UNFINISHED)) await rm(join(this.path, name), { recursive: true, force: true });
+    }
+  }
+
   async #write(progress: Progress, state: StageState): Promise<string> {
-    const folder = join(this.path, `.writing-${process.pid}`);
+    const folder = join(this.path, `${UNFINISHED}${process.pid}`);
     await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { recursive: true });
     await writeSafetensors(join(folder, TENSORS), state.tensors);
@@ -128,29 +138,27 @@ export class CheckpointFolder {
       throw damaged(`${RECORD} cannot be read`, error);
     }
     if (record.stage !== this.stage || record.identity !== this.identity) {
+      const difference =
+        record.stage === this.stage
+          ? `made with ${describeDifference(record.identity, this.identity)}`
+          : `one of stage ${record.stage}, not ${this.stage}`;
       throw new ClipGenError(
         'failed_precondition',
-        `checkpoint ${folder} was made with other settings or data: go on with those, or choose another --out`,
+        `checkpoint ${folder} is ${difference}: go on with what it was made with, or choose another --out`,
       );
     }
+    const path = join(folder, TENSORS);
     try {
-      if ((await hashFile(join(folder, TENSORS))) !== record.sha256) throw damaged(`${TENSORS} has another checksum`);
-      return { progress: record.progress, notes: record.notes, tensors: await readSafetensors(join(folder, TENSORS)) };
+      if ((await hashFile(path)) === record.sha256) {
+        return { progress: record.progress, notes: record.notes, tensors: await readSafetensors(path) };
+      }
     } catch (error) {
-      throw error instanceof ClipGenError && error.message.startsWith('checkpoint')
-        ? error
-        : damaged(`${TENSORS} cannot be read`, error);
+      throw damaged(`${TENSORS} cannot be read`, error);
     }
+    throw damaged(`${TENSORS} has another checksum`);
   }
 }
 
 async function exists(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined)) !== undefined;
-}
-
-/** SHA-256 of a file as hex, read in pieces. */
-export async function hashFile(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
 }

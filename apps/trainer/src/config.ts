@@ -9,56 +9,74 @@ const count = z.int().min(0).max(1_000_000_000);
 
 /** What all stages share. Defaults suit a data set of some ten thousand small pictures. */
 const common = {
-  /** Pictures a step. */
-  batchSize: z.int().min(1).max(65_536).default(32),
-  /** Passes over the data. */
-  epochs: z.int().min(1).max(100_000).default(100),
-  /** Peak of the schedule. */
-  learningRate: z.number().positive().max(1).default(3e-4),
-  /** Epochs of linear warm-up from 0; may be a fraction. */
-  warmupEpochs: z.number().min(0).default(0.5),
-  /** After the warm-up: `cosine` falls to 0 at the last step, `constant` stays. */
-  schedule: z.enum(['cosine', 'constant']).default('cosine'),
-  beta1: fraction.max(0.9999).default(0.9),
-  beta2: fraction.max(0.999999).default(0.95),
-  /** Decoupled, on matrices only. */
-  weightDecay: z.number().min(0).max(10).default(0.01),
-  /** Gradients are scaled down to this global norm; 0 = not. */
-  gradientClip: z.number().min(0).default(1),
-  /** Decay of the exponential moving average of the weights, which then is what is exported; 0 = none. */
-  averageDecay: fraction.default(0),
-  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
-  /** Share of the pictures, chosen by the hash of their path, that is held back for validation. */
-  validationFraction: fraction.max(0.5).default(0.02),
-  /** Validation batches at most, so that it stays short. */
-  validationBatches: count.default(16),
-  /** Seconds between checkpoints. */
-  checkpointSeconds: z.number().min(1).default(300),
-  /** Threads of the engine; 0 = all cores. */
-  threads: z.int().min(0).max(1024).default(0),
+  batchSize: z.int().min(1).max(65_536).default(32).describe('Pictures a step'),
+  epochs: z.int().min(1).max(100_000).default(100).describe('Passes over the data'),
+  learningRate: z.number().positive().max(1).default(3e-4).describe('Peak of the schedule'),
+  warmupEpochs: z.number().min(0).default(0.5).describe('Epochs of linear warm-up from 0; may be a fraction'),
+  schedule: z
+    .enum(['cosine', 'constant'])
+    .default('cosine')
+    .describe('After the warm-up: `cosine` falls to 0 at the last step, `constant` stays'),
+  beta1: fraction.max(0.9999).default(0.9).describe('Decay of the first moment of AdamW'),
+  beta2: fraction.max(0.999999).default(0.95).describe('Decay of its second moment'),
+  weightDecay: z.number().min(0).max(10).default(0.01).describe('Decoupled, on matrices only'),
+  gradientClip: z.number().min(0).default(1).describe('Gradients are scaled down to this global norm; 0 = not'),
+  averageDecay: fraction
+    .default(0)
+    .describe('Decay of the exponential moving average of the weights, which then is what is exported; 0 = none'),
+  seed: z
+    .int()
+    .min(0)
+    .max(Number.MAX_SAFE_INTEGER)
+    .default(0)
+    .describe('Of the starting weights, the order of pictures and all other draws'),
+  validationFraction: fraction
+    .max(0.5)
+    .default(0.02)
+    .describe('Share of the pictures, chosen by the hash of their path, that is held back for validation'),
+  validationBatches: count.default(16).describe('Validation batches at most, so that it stays short'),
+  checkpointSeconds: z.number().min(1).default(300).describe('Seconds between checkpoints'),
+  threads: z.int().min(0).max(1024).default(0).describe('Threads of the engine; 0 = one a core'),
   augmentation: z
     .strictObject({
-      flip: z.boolean().default(false),
-      /** The crop may leave the picture by so many pixels, onto white. */
-      shiftPixels: z.int().min(0).max(256).default(0),
-      brightness: fraction.default(0),
-      contrast: fraction.default(0),
-      saturation: fraction.default(0),
+      flip: z.boolean().default(false).describe('Mirror half of the pictures'),
+      shiftPixels: z
+        .int()
+        .min(0)
+        .max(256)
+        .default(0)
+        .describe('The crop may leave the picture by so many pixels, onto white'),
+      brightness: fraction.default(0).describe('Largest share by which the brightness is changed'),
+      contrast: fraction.default(0).describe('The same for the contrast'),
+      saturation: fraction.default(0).describe('The same for the saturation'),
     })
     .prefault({}),
 };
+
+/** The same setting with another default. */
+function redefault<T extends z.ZodType>(setting: z.ZodDefault<T>, value: z.output<T> & {}): z.ZodDefault<T> {
+  return setting
+    .unwrap()
+    .default(value as never)
+    .describe(setting.description ?? '');
+}
 
 /** `clip-gen train clip`: the only stage that reads text. */
 export const clipTrainingSchema = z.strictObject({
   model: z
     .union([z.enum(Object.keys(CLIP_PRESETS) as [keyof typeof CLIP_PRESETS]), clipConfigSchema])
-    .default('vit-64'),
-  /** Tokens of a vocabulary cut to the captions; 0 = OpenAI's 49,408. */
-  vocabularySize: z.int().min(0).max(49_408).default(8192),
+    .default('vit-64')
+    .describe('A preset, or the sizes of a model as `config.json` has them'),
+  vocabularySize: z
+    .int()
+    .min(0)
+    .max(49_408)
+    .default(8192)
+    .describe("Tokens of a vocabulary cut to the captions; 0 = OpenAI's 49,408"),
   ...common,
-  batchSize: common.batchSize.default(128),
-  weightDecay: common.weightDecay.default(0.1),
-  beta2: common.beta2.default(0.98),
+  batchSize: redefault(common.batchSize, 128),
+  weightDecay: redefault(common.weightDecay, 0.1),
+  beta2: redefault(common.beta2, 0.98),
 });
 
 const perceptualSchema = z.discriminatedUnion('kind', [
@@ -73,41 +91,66 @@ const perceptualSchema = z.discriminatedUnion('kind', [
 export const vqganTrainingSchema = z.strictObject({
   model: z
     .union([z.enum(Object.keys(VQGAN_PRESETS) as [keyof typeof VQGAN_PRESETS]), vqganConfigSchema])
-    .default('vqgan-f8-1024'),
+    .default('vqgan-f8-1024')
+    .describe('A preset, or the sizes of a model as `config.json` has them'),
   ...common,
-  beta1: common.beta1.default(0.5),
-  beta2: common.beta2.default(0.9),
-  weightDecay: common.weightDecay.default(0),
-  /** Weight of the mean absolute difference. */
-  l1: z.number().min(0).default(1),
-  /** Weight of the mean squared difference: 0 in the released recipe; it raises the PSNR. */
-  mse: z.number().min(0).default(0),
-  quantizer: z.number().min(0).default(1),
-  perceptual: perceptualSchema.default({ kind: 'none' }),
+  beta1: redefault(common.beta1, 0.5),
+  beta2: redefault(common.beta2, 0.9),
+  weightDecay: redefault(common.weightDecay, 0),
+  l1: z.number().min(0).default(1).describe('Weight of the mean absolute difference'),
+  mse: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe('Weight of the mean squared difference: 0 in the released recipe; it raises the PSNR'),
+  quantizer: z.number().min(0).default(1).describe('Weight of the codebook and commitment loss'),
+  perceptual: perceptualSchema
+    .default({ kind: 'none' })
+    .describe('Also compare pictures through a frozen network: an object of `kind`, `path` and `weight`'),
   adversarial: z
     .strictObject({
-      /** Factor of the adaptive weight; 0 = no discriminator. */
-      weight: z.number().min(0).default(0.8),
-      /** The epoch from which the discriminator takes part. */
-      startEpoch: count.default(1),
-      learningRate: z.number().positive().max(1).optional(),
+      weight: z.number().min(0).default(0.8).describe('Factor of the adaptive weight; 0 = no discriminator'),
+      startEpoch: count.default(1).describe('The epoch, counted from 0, from which the discriminator takes part'),
+      learningRate: z
+        .number()
+        .positive()
+        .max(1)
+        .optional()
+        .describe('Of the discriminator, without a schedule; when not set, that of the rest'),
     })
     .prefault({}),
-  /** Steps after which codes that no latent chose are moved to latents of the batch; 0 = never. */
-  reviveSteps: count.default(100),
+  reviveSteps: count
+    .default(100)
+    .describe('Steps of a window after which codes that no latent chose are moved to latents of the batch; 0 = never'),
 });
 
 /** `clip-gen train gpt`: images alone, through the frozen VQGAN and CLIP. */
 export const gptTrainingSchema = z.strictObject({
-  /** Sizes; token count, vocabulary and condition follow the VQGAN and CLIP when a preset is named. */
-  model: z.union([z.enum(Object.keys(GPT_PRESETS) as [keyof typeof GPT_PRESETS]), gptConfigSchema]).default('gpt-mini'),
+  model: z
+    .union([z.enum(Object.keys(GPT_PRESETS) as [keyof typeof GPT_PRESETS]), gptConfigSchema])
+    .default('gpt-mini')
+    .describe(
+      'A preset, whose token count, vocabulary and condition follow the VQGAN and CLIP, or all sizes as `config.json` has them',
+    ),
   ...common,
-  /** Share of pictures trained without their condition (a zero vector), so that guidance works. */
-  conditionDropout: fraction.default(0.1),
-  /** Length of the random vector added to each unit condition, which is then scaled back to unit length; 0 = none. */
-  conditionNoise: z.number().min(0).max(10).default(0),
-  /** Weight λ of the CLIP-embedding reconstruction loss (arXiv 2203.00386, section 3.3); 0 as in the released code. */
-  embeddingLoss: z.number().min(0).default(0),
+  conditionDropout: fraction
+    .default(0.1)
+    .describe('Share of pictures trained without their condition (a zero vector), so that guidance works'),
+  conditionNoise: z
+    .number()
+    .min(0)
+    .max(10)
+    .default(0)
+    .describe(
+      'Length of the random vector added to each unit condition, which is then scaled back to unit length; 0 = none',
+    ),
+  embeddingLoss: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe(
+      'Weight λ of the CLIP-embedding reconstruction loss (arXiv 2203.00386, section 3.3); 0 as in the released code',
+    ),
 });
 
 export type CommonTraining = Omit<z.infer<typeof gptTrainingSchema>, 'model'>;
@@ -121,9 +164,22 @@ export type GptTraining = z.infer<typeof gptTrainingSchema>;
  * @throws invalid_argument that names the field, what it must be and, for an unknown one, its name
  */
 export function parseTraining<S extends z.ZodType>(schema: S, settings: unknown): z.output<S> {
-  const result = schema.safeParse(settings);
+  const result = schema.safeParse(settings, { reportInput: true });
   if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  const path = issue.path.join('.') || 'the settings';
-  throw new ClipGenError('invalid_argument', `training settings: ${path}: ${issue.message}`);
+  const { path, message, input } = closestIssue(result.error.issues[0]!);
+  const name = path.length > 0 ? `${path.join('.')}: ` : '';
+  const got = input === undefined || path.length === 0 ? '' : `; got ${JSON.stringify(input).slice(0, 80)}`;
+  throw new ClipGenError('invalid_argument', `training settings: ${name}${message}${got}`);
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Of a value that fits none of several forms: what is wrong with the form that it comes closest to. */
+function closestIssue(issue: Issue): Issue {
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
+  const isObject = typeof issue.input === 'object';
+  const firsts = issue.errors.map((issues) => issues[0]!);
+  const close = firsts.find((first) => (first.path.length > 0 || first.code === 'unrecognized_keys') === isObject);
+  const found = close ?? firsts[0]!;
+  return closestIssue({ ...found, path: [...issue.path, ...found.path] });
 }

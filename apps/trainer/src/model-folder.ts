@@ -1,9 +1,26 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { access, constants, mkdir, open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
 import { writeSafetensors } from '@clip-gen/safetensors';
 import type { z } from 'zod';
 import type { ModelFiles } from './stage.ts';
+
+/**
+ * Makes the folder where it is missing.
+ *
+ * @throws failed_precondition when nothing can be written into it
+ */
+export async function prepareFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new ClipGenError('failed_precondition', `--out ${folder} must be a folder that can be written (${code})`, {
+      cause,
+    });
+  }
+}
 
 /** Writes `config.json`, `model.safetensors` and further files of a model, each under a temporary name first. */
 export async function writeModel(folder: string, model: ModelFiles): Promise<void> {

@@ -11,13 +11,21 @@ export interface ProgressSnapshot {
   readonly secondsLeft: number;
 }
 
+/** Where lines go: `process.stdout`, or anything like it. */
+export interface LineTarget {
+  write(text: string): unknown;
+  /** A terminal, on which a line can be rewritten. */
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
 /** One line that tells how a training goes; rewritten in place on a terminal, printed now and then elsewhere. */
 export class ProgressLine {
   #lastPrint = 0;
   #open = false;
 
   constructor(
-    readonly out: NodeJS.WriteStream,
+    readonly out: LineTarget,
     readonly secondsBetweenLines = 30,
   ) {}
 

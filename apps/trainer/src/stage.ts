@@ -1,3 +1,4 @@
+import { invalidArgument } from '@clip-gen/errors';
 import type { RgbImage } from '@clip-gen/image';
 import type { Tensor } from '@clip-gen/tensor';
 
@@ -24,21 +25,42 @@ export interface ModelFiles {
   readonly files?: ReadonlyMap<string, string>;
 }
 
+/** Metrics on held-back pictures. */
+export interface Validation {
+  /** The smallest is the best checkpoint. */
+  readonly score: number;
+  readonly metrics: Metrics;
+}
+
 /** One of the three trainings, as the loop sees it. Batches are a function of (seed, epoch, step) alone. */
 export interface Stage<Batch = unknown> {
   readonly name: 'clip' | 'vqgan' | 'gpt';
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
   batches(epoch: number, startStep: number): AsyncIterable<Batch>;
-  /** One update; `loss` must be among the metrics. */
+  /**
+   * One update. `loss` is among the metrics, and `skipped` when a gradient was not finite, so that nothing was changed.
+   */
   step(batch: Batch, context: StepContext): Promise<Metrics>;
-  /** Metrics on held-back pictures; the smallest `score` is the best checkpoint. */
-  validate(): Promise<{ readonly score: number; readonly metrics: Metrics }>;
+  /** None when there are no pictures to validate with. */
+  validate(): Promise<Validation | undefined>;
   /** Pictures for people to look at, by tag. */
   illustrate(): Promise<ReadonlyMap<string, RgbImage>>;
   state(): StageState;
-  /** @throws failed_precondition when the state is of another model */
+  /** @throws failed_precondition when the state is of another model; data_corrupt when the notes are damaged */
   restore(tensors: ReadonlyMap<string, Tensor>, notes: Readonly<Record<string, unknown>>): void;
   model(): ModelFiles;
   close(): Promise<void>;
+}
+
+/**
+ * Steps of an epoch: whole batches only.
+ *
+ * @throws invalid_argument when there are fewer pictures than a batch
+ */
+export function wholeBatches(pictures: number, batchSize: number): number {
+  if (batchSize > pictures) {
+    throw invalidArgument('batchSize', `at most the number of training pictures, ${pictures}`, batchSize);
+  }
+  return Math.floor(pictures / batchSize);
 }

@@ -10,7 +10,8 @@ export function outputGradients(
   targets: readonly Target[] | Value,
   parameters: readonly string[],
 ): void {
-  const values = parameters.map((name) => graph.parameters.find((parameter) => parameter.name === name)!.value);
+  const byName = new Map(graph.parameters.map(({ name, value }) => [name, value]));
+  const values = parameters.map((name) => byName.get(name)!);
   gradients(targets, values).forEach((gradient, i) => graph.output(gradientName(parameters[i]!), gradient));
 }
 
@@ -18,10 +19,12 @@ export function outputGradients(
 export class StepGraph {
   readonly #session: Session;
   readonly #parameters: readonly string[];
+  readonly #outputs: ReadonlySet<string>;
 
   private constructor(session: Session, parameters: readonly string[]) {
     this.#session = session;
     this.#parameters = parameters;
+    this.#outputs = new Set(session.outputs.map(({ name }) => name));
   }
 
   /** @param threads 0 = all cores */
@@ -42,8 +45,7 @@ export class StepGraph {
   ): Promise<Record<string, Tensor>> {
     const all: Record<string, Tensor> = { ...feeds };
     for (const name of this.#parameters) all[name] = values[name]!;
-    const known = new Set(this.#session.outputs.map((output) => output.name));
-    const own = Object.fromEntries(Object.entries(into).filter(([name]) => known.has(name)));
+    const own = Object.fromEntries(Object.entries(into).filter(([name]) => this.#outputs.has(name)));
     return this.#session.run(all, { into: own });
   }
 

@@ -1,7 +1,7 @@
-import { ClipGenError } from '@clip-gen/errors';
 import { initialize, type ParameterSpec } from '@clip-gen/nn';
 import { AdamW, defaultDecay, ParameterArena, type StepResult } from '@clip-gen/optimizer';
 import type { Tensor } from '@clip-gen/tensor';
+import { savedTensor } from './saved-state.ts';
 
 export interface TrainableOptions {
   readonly beta1: number;
@@ -17,6 +17,10 @@ type FloatTensor = Tensor<'float32'>;
 /** The parameters that one optimiser moves: values, gradients, moments and perhaps a moving average. */
 export class Trainable {
   readonly arena: ParameterArena;
+  /** Values by name, as a session's feeds: the arena's own tensors, valid for its life. */
+  readonly values: Readonly<Record<string, FloatTensor>>;
+  /** Gradients by `grad.<name>`, as a session's `into`. */
+  readonly gradients: Readonly<Record<string, FloatTensor>>;
   readonly #adam: AdamW;
   readonly #options: TrainableOptions;
 
@@ -27,20 +31,12 @@ export class Trainable {
       specs.map(({ name, shape }) => ({ name, shape, decay: defaultDecay(name, shape) })),
       { averages: options.averageDecay > 0 },
     );
+    this.values = Object.fromEntries(this.arena.values);
+    this.gradients = Object.fromEntries([...this.arena.gradients].map(([name, value]) => [gradientName(name), value]));
     const { beta1, beta2, weightDecay } = options;
     this.#adam = new AdamW(this.arena, { beta1, beta2, epsilon: 1e-8, weightDecay });
     for (const [name, start] of initialize(specs, options.seed)) this.arena.values.get(name)!.data.set(start.data);
     if (options.averageDecay > 0) this.arena.updateAverage(0);
-  }
-
-  /** Values by name, as a session's feeds. */
-  get values(): Readonly<Record<string, FloatTensor>> {
-    return Object.fromEntries(this.arena.values);
-  }
-
-  /** Gradients by `grad.<name>`, as a session's `into`. */
-  get gradients(): Readonly<Record<string, FloatTensor>> {
-    return Object.fromEntries([...this.arena.gradients].map(([name, value]) => [gradientName(name), value]));
   }
 
   /** One update from the gradients; a step with a non-finite gradient changes nothing. */
@@ -48,7 +44,8 @@ export class Trainable {
     const { gradientClip, averageDecay } = this.#options;
     const result = this.#adam.step({ learningRate, ...(gradientClip > 0 ? { maxNorm: gradientClip } : {}) });
     if (averageDecay > 0 && !result.skipped) {
-      const steps = Math.max(...Object.values(this.#adam.state().steps));
+      // Young averages forget fast, so that they do not hold on to the random start.
+      const steps = Math.max(...Object.values(this.steps));
       this.arena.updateAverage(Math.min(averageDecay, (1 + steps) / (10 + steps)));
     }
     return result;
@@ -66,23 +63,14 @@ export class Trainable {
     }
   }
 
+  /** Updates made, by parameter group. */
   get steps(): Readonly<Record<string, number>> {
     return this.#adam.state().steps;
   }
 
   /** @throws failed_precondition when a tensor is missing or has another shape */
   restore(prefix: string, saved: ReadonlyMap<string, Tensor>, steps: Readonly<Record<string, number>>): void {
-    const pairs = [...this.tensors(prefix)].map(([name, own]) => {
-      const tensor = saved.get(name);
-      if (tensor?.dtype !== 'float32' || tensor.shape.join() !== own.shape.join()) {
-        throw new ClipGenError(
-          'failed_precondition',
-          `the checkpoint's ${name} is ${tensor ? `${tensor.dtype} [${tensor.shape.join(', ')}]` : 'missing'}; ` +
-            `this model needs float32 [${own.shape.join(', ')}]: use the settings it was made with, or another --out`,
-        );
-      }
-      return [own, tensor as FloatTensor] as const;
-    });
+    const pairs = [...this.tensors(prefix)].map(([name, own]) => [own, savedTensor(saved, name, own)] as const);
     for (const [own, tensor] of pairs) own.data.set(tensor.data);
     this.#adam.restore({ steps });
   }

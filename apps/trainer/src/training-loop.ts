@@ -1,11 +1,14 @@
 import { join } from 'node:path';
+import { ClipGenError } from '@clip-gen/errors';
 import { encodeImage } from '@clip-gen/image';
-import { warmupCosine } from '@clip-gen/optimizer';
 import { EventWriter } from '@clip-gen/tensorboard';
 import { CheckpointFolder, type Progress } from './checkpoint.ts';
 import type { CommonTraining } from './config.ts';
+import { learningRates } from './learning-rate.ts';
 import { writeModel } from './model-folder.ts';
-import { ProgressLine } from './progress-line.ts';
+import { prefixed } from './prefixed.ts';
+import type { ProgressLine } from './progress-line.ts';
+import { SmoothedMetrics } from './smoothed-metrics.ts';
 import type { Metrics, Stage } from './stage.ts';
 
 export interface LoopOptions {
@@ -30,12 +33,15 @@ export interface TrainingSummary {
 
 /** Scalars are logged every so many steps. */
 const LOG_STEPS = 10;
-/** Share of the newest step in the smoothed figures of the progress line. */
-const SMOOTHING = 0.05;
+/** Steps in a row without a finite gradient after which the training is given up: it would not come back. */
+const MAX_SKIPPED = 100;
 
 /**
  * Runs a stage to its end or until it is asked to stop, from the latest checkpoint in `out/checkpoints` if there is
  * one. Continues exactly: the losses are those of an uninterrupted run.
+ *
+ * @throws failed_precondition when the checkpoint is of another training, or the training has diverged for good
+ * @throws data_corrupt when there are checkpoints and none is whole
  */
 export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptions): Promise<TrainingSummary> {
   const { out, settings, progress: line } = options;
@@ -49,9 +55,10 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
   }
   const rate = learningRates(settings, stage.stepsPerEpoch);
   const log = await EventWriter.open(join(out, 'events'));
-  const smoothed = new Map<string, number>();
+  const smoothed = new SmoothedMetrics();
   let lastSave = performance.now();
   let secondsPerStep = 0;
+  let skippedInARow = 0;
   const save = async (): Promise<void> => {
     await folder.save(place, stage.state());
     await writeModel(out, stage.model());
@@ -65,18 +72,15 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
         const metrics = await stage.step(batch, { epoch: place.epoch, globalStep: place.globalStep, learningRate });
         place = { ...place, stepInEpoch: place.stepInEpoch + 1, globalStep: place.globalStep + 1 };
         options.onStep?.(place.globalStep, metrics);
+        skippedInARow = metrics['skipped'] ? skippedInARow + 1 : 0;
+        if (skippedInARow > 0) reportSkipped(skippedInARow, place.globalStep, line);
         const seconds = (performance.now() - started) / 1000;
         secondsPerStep = secondsPerStep === 0 ? seconds : 0.9 * secondsPerStep + 0.1 * seconds;
-        for (const [name, value] of Object.entries(metrics)) {
-          const before = smoothed.get(name) ?? value;
-          smoothed.set(name, before + SMOOTHING * (value - before));
-        }
+        const imagesPerSecond = stage.batchSize / secondsPerStep;
+        smoothed.add(metrics);
         if (place.globalStep % LOG_STEPS === 0) {
-          log.scalars(prefixed('train', metrics), place.globalStep);
-          log.scalars(
-            { 'train/learning_rate': learningRate, 'train/images_per_second': stage.batchSize / secondsPerStep },
-            place.globalStep,
-          );
+          const speed = { learning_rate: learningRate, images_per_second: imagesPerSecond };
+          log.scalars(prefixed('train/', { ...metrics, ...speed }), place.globalStep);
         }
         const stepsLeft = (settings.epochs - place.epoch) * stage.stepsPerEpoch - place.stepInEpoch;
         line.update({
@@ -85,8 +89,8 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
           epochs: settings.epochs,
           step: place.stepInEpoch,
           stepsPerEpoch: stage.stepsPerEpoch,
-          metrics: Object.fromEntries(smoothed),
-          imagesPerSecond: stage.batchSize / secondsPerStep,
+          metrics: smoothed.values,
+          imagesPerSecond,
           secondsLeft: stepsLeft * secondsPerStep,
         });
         if (options.stopRequested()) {
@@ -97,17 +101,20 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
         started = performance.now();
       }
       place = { ...place, epoch: place.epoch + 1, stepInEpoch: 0 };
-      const { score, metrics } = await stage.validate();
-      log.scalars(prefixed('validation', metrics), place.globalStep);
-      const shown = Object.entries(metrics).map(([name, value]) => `${name} ${value.toPrecision(5)}`);
-      line.print(`${stage.name}: epoch ${place.epoch}/${settings.epochs} validation  ${shown.join('  ')}`);
+      const validation = await stage.validate();
+      if (validation) {
+        const { score, metrics } = validation;
+        log.scalars(prefixed('validation/', metrics), place.globalStep);
+        const shown = Object.entries(metrics).map(([name, value]) => `${name} ${value.toPrecision(5)}`);
+        line.print(`${stage.name}: epoch ${place.epoch}/${settings.epochs} validation  ${shown.join('  ')}`);
+        if (Number.isFinite(score) && (place.bestScore === null || score < place.bestScore)) {
+          place = { ...place, bestScore: score };
+          await folder.saveBest(place, stage.state());
+        }
+      }
       for (const [tag, image] of await stage.illustrate()) {
         const png = await encodeImage(image, { format: 'png' });
         log.image(tag, { png, width: image.width, height: image.height }, place.globalStep);
-      }
-      if (place.bestScore === null || score < place.bestScore) {
-        place = { ...place, bestScore: score };
-        await folder.saveBest(place, stage.state());
       }
     }
     await save();
@@ -117,14 +124,13 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
   }
 }
 
-function learningRates(settings: LoopOptions['settings'], stepsPerEpoch: number): (step: number) => number {
-  const { learningRate: peak, epochs } = settings;
-  const warmupSteps = Math.round(settings.warmupEpochs * stepsPerEpoch);
-  if (settings.schedule === 'constant') return (step) => peak * Math.min(1, (step + 1) / (warmupSteps + 1));
-  const totalSteps = epochs * stepsPerEpoch;
-  return warmupCosine({ peak, warmupSteps: Math.min(warmupSteps, totalSteps - 1), totalSteps });
-}
-
-function prefixed(prefix: string, metrics: Metrics): Record<string, number> {
-  return Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`${prefix}/${name}`, value]));
+/** @throws failed_precondition when there have been too many in a row */
+function reportSkipped(inARow: number, step: number, line: ProgressLine): void {
+  if (inARow >= MAX_SKIPPED) {
+    throw new ClipGenError(
+      'failed_precondition',
+      `the last ${inARow} steps had gradients that are not finite: start again in another --out with a lower learningRate`,
+    );
+  }
+  line.print(`step ${step}: a gradient is not finite; the step was skipped`);
 }

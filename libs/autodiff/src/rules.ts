@@ -38,4 +38,6 @@ export const RULES: { readonly [Op in OpType]: Rule } = {
   NchwcConv: 'inference',
   ReorderInput: 'inference',
   ReorderOutput: 'inference',
+  Resize: 'inference',
+  TurnedKernel: 'inference',
 };

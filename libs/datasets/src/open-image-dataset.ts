@@ -29,7 +29,7 @@ export interface ImageDatasetOptions {
   readonly maxPixels?: number;
   /** Most bytes of a picture's file; 256 MiB by default. */
   readonly maxFileBytes?: number;
-  /** Told once of each picture that cannot be read, in one line; `console.warn` by default. */
+  /** Told once of each picture that cannot be read, in one line; a process warning by default. */
   readonly warn?: (message: string) => void;
 }
 
@@ -44,7 +44,8 @@ export const DEFAULT_CACHE_BYTES = 2 * 1024 ** 3;
  * for a malformed captions file or when no picture can be read
  */
 export async function openImageDataset(options: ImageDatasetOptions): Promise<ImageDataset> {
-  const { root, imageSize, resizeSize = imageSize, cacheBytes = DEFAULT_CACHE_BYTES, warn = console.warn } = options;
+  const { root, imageSize, resizeSize = imageSize, cacheBytes = DEFAULT_CACHE_BYTES } = options;
+  const warn = options.warn ?? ((message: string) => process.emitWarning(message));
   const cores = availableParallelism();
   const workers = options.workers ?? Math.max(1, Math.min(4, cores - 2));
   checkInteger('imageSize', imageSize, 1, 4096);

@@ -42,7 +42,7 @@ export class WorkerPool {
     }
     const id = this.#nextId++;
     return new Promise<ResultOf<J>>((resolve, reject) => {
-      thread.waiting.set(id, { resolve: resolve as Waiting['resolve'], reject });
+      thread.waiting.set(id, { resolve, reject });
       thread.worker.ref();
       thread.worker.postMessage({ id, job } satisfies Request);
     });

@@ -99,6 +99,8 @@ async function openTokenizer(path: string): Promise<ClipTokenizer> {
 
 /** Every weight that a CLIP folder holds. @throws invalid_argument when sizes do not fit together */
 export function clipParameters(config: ClipConfig): readonly ParameterSpec[] {
+  const { imageSize, patchSize } = config.vision;
+  multiple('vision.imageSize', imageSize, 'vision.patchSize', patchSize);
   const scale = new Scope(new GraphBuilder('logit-scale'));
   logitScale(scale);
   return [...imageEncoderGraph(config).scope.specs, ...textEncoderGraph(config).scope.specs, ...scale.specs];

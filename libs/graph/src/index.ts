@@ -26,7 +26,7 @@ export { COMPOSITE_OPS, CONTRIB_OPS, ONNX_OPS, type OpType } from './op-type.ts'
 export { type Node, type Value } from './value.ts';
 export { gelu, quickGelu, silu, stopGradient, straightThrough } from './ops/activation.ts';
 export { groupQueryAttention, type CachedAttention, type CachedAttentionInputs } from './ops/attention.ts';
-export { conv, convTranspose, upsampleNearest, type ConvOptions } from './ops/convolution.ts';
+export { conv, convTranspose, turnKernel, upsampleNearest, type ConvOptions } from './ops/convolution.ts';
 export {
   abs,
   add,

@@ -111,7 +111,10 @@ describe('parameters in a safetensors file', () => {
       build(),
       { x },
       {
-        parameters: (name) => ({ file, ...entries.get(name)! }),
+        parameters: (name) => {
+          const { byteOffset, byteLength } = entries.get(name)!;
+          return { file, byteOffset, byteLength };
+        },
         session: { threads: 1, externalDataFolder: folder },
       },
     );

@@ -10,6 +10,7 @@ import {
 } from '@clip-gen/onnx-proto';
 import type { DType, Tensor } from '@clip-gen/tensor';
 import type { Attribute } from './attribute.ts';
+import { blockConvolutions } from './blocked-convolution.ts';
 import { showShape, staticSize, type Shape } from './dim.ts';
 import type { GraphBuilder } from './graph-builder.ts';
 import { CONTRIB_OPS, type OpType } from './op-type.ts';
@@ -30,6 +31,12 @@ export interface ModelOptions {
    * row-major), for serving from a .safetensors file.
    */
   readonly parameters?: 'input' | ((name: string) => ExternalLocation);
+  /**
+   * Channels of a block in the CPU's blocked convolution kernels (`nativeChannelBlock()` of the runtime): convolutions
+   * use them although their weights are inputs, for training on this machine's CPU. Default: the standard Conv, for
+   * every machine; with constant weights ONNX Runtime blocks them itself.
+   */
+  readonly channelBlock?: 8 | 16 | undefined;
 }
 
 const OPSET = 18;
@@ -48,11 +55,14 @@ const ONNX_DTYPE: { readonly [D in DType]: number } = {
 
 /** The bytes of an ONNX ModelProto (IR version 10, opset 18 and `com.microsoft`). */
 export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Uint8Array {
-  const { parameters = 'input' } = options;
+  const { parameters = 'input', channelBlock } = options;
   if (graph.outputs.length === 0) {
     throw new ClipGenError('invalid_argument', `graph ${graph.name} must have an output; got none`);
   }
   const reached = reachable(graph);
+  const operators = channelBlock ? blockConvolutions(graph, reached.nodes, channelBlock) : reached.nodes;
+  if (channelBlock)
+    for (const { inputs } of operators) for (const input of inputs) if (input) reached.values.add(input.name);
   const inputs = graph.inputs.map((value) => valueInfo(value.name, value));
   const initializers = [...graph.constants.values()]
     .filter(({ value }) => reached.values.has(value.name))
@@ -64,7 +74,7 @@ export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Ui
   }
   const widenings = initializers.filter((initializer) => initializer.name.endsWith(STORED)).map(wideningProto);
   const renamed = outputNames(graph);
-  const nodes = [...widenings, ...reached.nodes.map((node) => nodeProto(node, renamed))];
+  const nodes = [...widenings, ...operators.map((node) => nodeProto(node, renamed))];
   const outputs = graph.outputs.map(({ name, value }) => {
     if (renamed.get(value.name) !== name) {
       const input = [renamed.get(value.name) ?? value.name];
@@ -180,14 +190,14 @@ function constantProto(name: string, data: Tensor): TensorProto {
 const STORED = '.stored';
 
 function externalProto(value: Value, location: ExternalLocation): TensorProto {
-  const bytes = 4 * staticSize(value.shape, value.name);
+  const dtype = location.dtype ?? 'float32';
+  const bytes = (dtype === 'float32' ? 4 : 2) * staticSize(value.shape, value.name);
   if (location.byteLength !== bytes) {
     throw new ClipGenError(
       'invalid_argument',
       `parameter ${value.name} ${showShape(value.shape)} takes ${bytes} bytes; ${location.file} has ${location.byteLength}`,
     );
   }
-  const dtype = location.dtype ?? 'float32';
   return TensorProto.fromPartial({
     name: dtype === 'float32' ? value.name : value.name + STORED,
     dataType: ONNX_DTYPE[dtype],

@@ -40,6 +40,7 @@ export const ONNX_OPS = [
   'ReduceSum',
   'Relu',
   'Reshape',
+  'Resize',
   'ScatterElements',
   'Shape',
   'Sigmoid',
@@ -74,6 +75,7 @@ export const COMPOSITE_OPS = [
   'QuickGelu',
   'StopGradient',
   'StraightThrough',
+  'TurnedKernel',
   'Upsample',
 ] as const;
 

@@ -83,6 +83,7 @@ const NAMED: Readonly<Record<string, Build>> = {
 const STATIC: Readonly<Record<string, Build>> = {
   batchNormalization: (x) => ops.batchNormalization(x([2, 3, 4, 5]), x([3]), x([3])),
   expand: (x) => ops.expand(x([3, 1]), [2, 3, 4]),
+  turnKernel: (x) => [ops.turnKernel(x([4, 3, 2, 5])), ops.turnKernel(x([4, 3, 1, 1]))],
 };
 
 /** Exports that build no node of their own, or are run elsewhere. */

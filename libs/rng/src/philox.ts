@@ -12,7 +12,7 @@ function mulHigh(a: number, b: number): number {
   const low = aLow * bLow;
   const mid1 = aHigh * bLow + (low >>> 16);
   const mid2 = aLow * bHigh + (mid1 & 0xffff);
-  return (aHigh * bHigh + Math.floor(mid1 / 0x10000) + (mid2 / 0x10000)) >>> 0;
+  return (aHigh * bHigh + Math.floor(mid1 / 0x10000) + mid2 / 0x10000) >>> 0;
 }
 
 /**

@@ -1,4 +1,7 @@
 import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 
@@ -36,6 +39,37 @@ describe.each(['c-api', 'node'])('a process that uses %s', (backend) => {
       await session.run({ x: square(8), w: square(8) });
       console.log('done');`;
     expect(await child(backend, body)).toBe('done');
+  });
+});
+
+describe('a process that has used koffi with small stacks', () => {
+  it('gets the public binding, or is told why not', async () => {
+    const body = `
+      const { default: koffi } = await import('koffi');
+      koffi.load(null).func('int abs(int)')(-1);
+      const session = await createSession(chainModel(1, 2));
+      const refused = await createSession(chainModel(1, 2), { backend: 'c-api' }).catch((error) => error);
+      console.log(session.backend, refused.code, refused.message.includes('async_stack_size'));
+      await session.close();`;
+    expect(await child('auto', body)).toBe('node unavailable true');
+  });
+});
+
+describe('profilePrefix', () => {
+  it.each(['c-api', 'node'])('makes %s write a profile when the session closes', async (backend) => {
+    const folder = await mkdtemp(join(tmpdir(), 'clip-gen-'));
+    try {
+      const body = `
+        const profilePrefix = ${JSON.stringify(join(folder, 'profile'))};
+        const session = await createSession(chainModel(1, 2), { backend, profilePrefix });
+        await session.run({ x: square(2), w: square(2) });
+        await session.close();`;
+      await child(backend, body);
+      const [file = ''] = await readdir(folder);
+      expect(await readFile(join(folder, file), 'utf8')).toContain('MatMul');
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 });
 

@@ -21,7 +21,7 @@ export interface SessionOptions {
    * that share cores disturb each other far more than spinning gains; switch it on where one session owns the machine.
    */
   spin?: boolean;
-  /** Path prefix of a profile that ONNX Runtime writes when the session closes (`<prefix>_<time>.json`). Only with `c-api`. */
+  /** Path prefix of a profile that ONNX Runtime writes when the session closes (`<prefix>_<time>.json`). */
   profilePrefix?: string;
 }
 

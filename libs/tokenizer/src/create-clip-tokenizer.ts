@@ -4,7 +4,7 @@ import { ClipTokenizer } from './clip-tokenizer.ts';
 import { Vocabulary } from './vocabulary.ts';
 
 /** Pairs of token ids, uint16 little-endian, in the order of rank. */
-const MERGES = new URL('../data/clip-merges.u16.gz', import.meta.url);
+const MERGES = new URL('../merges/clip.u16.gz', import.meta.url);
 
 /** OpenAI's tokenizer with its 49,408 tokens. Reads one file and takes some tens of milliseconds: make it once. */
 export function createClipTokenizer(): ClipTokenizer {

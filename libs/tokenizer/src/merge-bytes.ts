@@ -33,8 +33,9 @@ export function mergeBytes(word: Uint8Array, vocabulary: Vocabulary): number[] {
     if (tokens[place]! < 0 || after >= count || vocabulary.rank(tokens[place]!, tokens[after]!) !== rank) continue;
     tokens[place] = BYTE_TOKENS + rank;
     tokens[after] = -1;
-    next[place] = next[after]!;
-    if (next[place]! < count) previous[next[place]!] = place;
+    const following = next[after]!;
+    next[place] = following;
+    if (following < count) previous[following] = place;
     offer(previous[place]!);
     offer(place);
   }

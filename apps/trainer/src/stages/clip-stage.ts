@@ -9,14 +9,23 @@ import {
   type ClipConfig,
 } from '@clip-gen/clip';
 import type { ImageBatch, ImageDataset } from '@clip-gen/datasets';
-import { GraphBuilder } from '@clip-gen/graph';
+import { GraphBuilder, type Value } from '@clip-gen/graph';
 import type { RgbImage } from '@clip-gen/image';
 import { contrastive } from '@clip-gen/losses';
 import { Scope, type ParameterSpec } from '@clip-gen/nn';
 import { tensor, type Tensor } from '@clip-gen/tensor';
 import { createClipTokenizer, cutVocabulary, tokenizerToJson, type ClipTokenizer } from '@clip-gen/tokenizer';
 import type { ClipTraining } from '../config.ts';
-import type { Metrics, ModelFiles, Stage, StageState, StepContext } from '../stage.ts';
+import { oneOptimizerNotes, parseNotes } from '../saved-state.ts';
+import {
+  wholeBatches,
+  type Metrics,
+  type ModelFiles,
+  type Stage,
+  type StageState,
+  type StepContext,
+  type Validation,
+} from '../stage.ts';
 import { outputGradients, scalarOf, StepGraph } from '../step-graph.ts';
 import { Trainable } from '../trainable.ts';
 
@@ -41,7 +50,7 @@ export class ClipStage implements Stage<ImageBatch> {
     readonly validation: ImageDataset | undefined,
   ) {
     this.batchSize = settings.batchSize;
-    this.stepsPerEpoch = training.batchCount(settings.batchSize, true);
+    this.stepsPerEpoch = wholeBatches(training.length, settings.batchSize);
     this.#trainable = new Trainable(contrastiveGraph(config, settings.batchSize).specs, settings);
   }
 
@@ -79,10 +88,11 @@ export class ClipStage implements Stage<ImageBatch> {
     return { loss: scalarOf(outputs, 'loss'), scale: Math.exp(scale[0]), ...(skipped ? { skipped: 1 } : {}) };
   }
 
-  async validate(): Promise<{ score: number; metrics: Metrics }> {
-    if (!this.validation) return { score: 0, metrics: {} };
-    const batchSize = Math.min(this.batchSize, this.validation.length);
-    this.#evaluation ??= await StepGraph.compile(evaluationGraph(this.config, batchSize), this.settings.threads);
+  /** Whole batches only: the loss depends on how many captions there are to choose from. None of fewer than two. */
+  async validate(): Promise<Validation | undefined> {
+    const batchSize = Math.min(this.batchSize, this.validation?.length ?? 0);
+    if (!this.validation || batchSize < 2) return undefined;
+    this.#evaluation ??= await StepGraph.compile(forward(this.config, batchSize).graph, this.settings.threads);
     let loss = 0;
     let batches = 0;
     for await (const batch of this.validation.batches({ batchSize, training: false })) {
@@ -91,7 +101,9 @@ export class ClipStage implements Stage<ImageBatch> {
       loss += scalarOf(await this.#evaluation.run(Object.fromEntries(this.#trainable.weights), feeds), 'loss');
       batches++;
     }
-    return { score: loss / Math.max(1, batches), metrics: { loss: loss / Math.max(1, batches) } };
+    if (batches === 0) return undefined;
+    const score = loss / batches;
+    return { score, metrics: { loss: score } };
   }
 
   illustrate(): Promise<ReadonlyMap<string, RgbImage>> {
@@ -103,7 +115,7 @@ export class ClipStage implements Stage<ImageBatch> {
   }
 
   restore(tensors: ReadonlyMap<string, Tensor>, notes: Readonly<Record<string, unknown>>): void {
-    this.#trainable.restore('clip', tensors, notes['steps'] as Record<string, number>);
+    this.#trainable.restore('clip', tensors, parseNotes(oneOptimizerNotes, notes).steps);
   }
 
   model(): ModelFiles {
@@ -128,13 +140,13 @@ export class ClipStage implements Stage<ImageBatch> {
   }
 }
 
-interface Inputs {
+interface Forward {
   readonly graph: GraphBuilder;
   readonly scope: Scope;
-  readonly loss: ReturnType<typeof contrastive>;
+  readonly loss: Value;
 }
 
-function forward(config: ClipConfig, batch: number): Inputs {
+function forward(config: ClipConfig, batch: number): Forward {
   const graph = new GraphBuilder('clip-step');
   const scope = new Scope(graph);
   const { imageSize } = config.vision;
@@ -155,8 +167,4 @@ function contrastiveGraph(config: ClipConfig, batch: number): { graph: GraphBuil
     graph.parameters.map((parameter) => parameter.name),
   );
   return { graph, specs: scope.specs };
-}
-
-function evaluationGraph(config: ClipConfig, batch: number): GraphBuilder {
-  return forward(config, batch).graph;
 }

@@ -1,6 +1,6 @@
 import { RandomStream } from '@clip-gen/rng';
-import type { Tensor } from '@clip-gen/tensor';
 import type { ParameterArena } from '@clip-gen/optimizer';
+import { emptyTensor, type Tensor } from '@clip-gen/tensor';
 
 const CODEBOOK = 'quantizer.embedding.weight';
 /** Stream number of the draws; the trainer's streams are all different. */
@@ -11,26 +11,30 @@ const STREAM = 0x7e71fe;
  * so that the whole codebook comes to use. The counts belong to the checkpoint.
  */
 export class CodebookUsage {
-  readonly counts: Int32Array<ArrayBuffer>;
+  /** How often each code was chosen since the window began, int32 (K). */
+  readonly tensor: Tensor<'int32'>;
 
   constructor(
     codebookSize: number,
     readonly windowSteps: number,
     readonly seed: number,
   ) {
-    this.counts = new Int32Array(codebookSize);
+    this.tensor = emptyTensor('int32', [codebookSize]);
   }
 
-  /** Counts one batch. @param tokens chosen codes */
+  get counts(): Tensor<'int32'>['data'] {
+    return this.tensor.data;
+  }
+
+  /** Counts one batch. @param tokens chosen codes, int64 */
   count(tokens: Tensor): void {
-    for (const token of tokens.data as BigInt64Array) this.counts[Number(token)]!++;
+    const { counts } = this;
+    for (const token of tokens.data as BigInt64Array) counts[Number(token)]!++;
   }
 
   /** Share of the codes that were chosen since the window began. */
   get used(): number {
-    let used = 0;
-    for (const count of this.counts) if (count > 0) used++;
-    return used / this.counts.length;
+    return this.counts.filter((count) => count > 0).length / this.counts.length;
   }
 
   /** Whether a window ends with this step: early ones are short, since all codes start in one place. */
@@ -41,7 +45,8 @@ export class CodebookUsage {
   }
 
   /**
-   * Moves unused codes to randomly drawn rows and forgets their optimiser moments; begins a new window.
+   * Moves unused codes to randomly drawn rows and forgets their optimiser moments; begins a new window. The draws are
+   * a function of (seed, global step).
    *
    * @param rows latents of the current batch (N, C)
    * @returns how many codes moved
@@ -53,8 +58,9 @@ export class CodebookUsage {
     const averages = arena.averages.get(CODEBOOK)?.data;
     const stream = new RandomStream(this.seed, STREAM, globalStep);
     let moved = 0;
-    for (let code = 0; code < this.counts.length; code++) {
-      if (this.counts[code]! > 0) continue;
+    const { counts } = this;
+    for (let code = 0; code < counts.length; code++) {
+      if (counts[code]! > 0) continue;
       const row = stream.integer(rowCount);
       const latent = rows.data.subarray(row * width, (row + 1) * width);
       codes.set(latent, code * width);
@@ -62,7 +68,7 @@ export class CodebookUsage {
       for (const moment of moments) moment.fill(0, code * width, (code + 1) * width);
       moved++;
     }
-    this.counts.fill(0);
+    counts.fill(0);
     return moved;
   }
 }

@@ -1,80 +1,69 @@
-import { encodeImage, fromSignedPixels, normalizeRows } from '@clip-gen/clip';
-import type { ImageDataset } from '@clip-gen/datasets';
 import { ClipGenError } from '@clip-gen/errors';
-import { GPT_PRESETS, gptConfigSchema, predictTokens, type GptConfig } from '@clip-gen/gpt';
-import { add, argMax, GraphBuilder, mul, reshape, slice, transpose, type Value } from '@clip-gen/graph';
+import { GPT_PRESETS, gptConfigSchema, type GptConfig } from '@clip-gen/gpt';
 import { contactSheet, tensorToImages, type RgbImage } from '@clip-gen/image';
-import { mse, straightThroughCodes, tokenCrossEntropy } from '@clip-gen/losses';
-import { resizeBilinear, Scope, type ParameterSpec } from '@clip-gen/nn';
 import { RandomStream } from '@clip-gen/rng';
 import { tensor, type Tensor } from '@clip-gen/tensor';
-import { codebook, decodeLatents, gridSide, lookUp } from '@clip-gen/vqgan';
+import { gridSide } from '@clip-gen/vqgan';
 import type { GptTraining } from '../config.ts';
-import type { ProgressLine } from '../progress-line.ts';
-import type { Metrics, ModelFiles, Stage, StageState, StepContext } from '../stage.ts';
-import { outputGradients, scalarOf, StepGraph } from '../step-graph.ts';
+import { oneOptimizerNotes, parseNotes } from '../saved-state.ts';
+import {
+  wholeBatches,
+  type Metrics,
+  type ModelFiles,
+  type Stage,
+  type StageState,
+  type StepContext,
+  type Validation,
+} from '../stage.ts';
+import { scalarOf, StepGraph } from '../step-graph.ts';
 import { Trainable } from '../trainable.ts';
-import { pictureTokens, prefixed, type FrozenModels, type PictureTokens } from './token-cache.ts';
+import { disturbCondition } from './disturb-condition.ts';
+import type { PictureTokens } from './encode-pictures.ts';
+import { frozenValues, isFrozen, type FrozenModels, type GraphOverFrozen } from './frozen-models.ts';
+import { evaluationGraph, trainingGraph } from './gpt-graphs.ts';
 
-/** Rows of the data set and their place in the epoch. */
+/** Rows of the data set. */
 export interface GptBatch {
-  readonly step: number;
-  readonly epoch: number;
   readonly rows: readonly number[];
 }
 
 const ORDER_STREAM = 0x6f72;
-const CONDITION_STREAM = 0x636f;
 /** Pictures of the validation contact sheet. */
 const SHOWN = 16;
 
 /** Training of the conditional transformer (arXiv 2203.00386, section 3.3): images alone. */
 export class GptStage implements Stage<GptBatch> {
   readonly name = 'gpt';
+  readonly config: GptConfig;
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
   readonly #trainable: Trainable;
-  readonly #frozenValues: Record<string, Tensor>;
+  readonly #values: Readonly<Record<string, Tensor>>;
   #training: StepGraph | undefined;
   #evaluation: StepGraph | undefined;
 
-  private constructor(
+  /**
+   * @param training tokens and embeddings of the pictures to learn from
+   * @param validation those of held-back pictures; none: no validation, no best checkpoint
+   * @throws invalid_argument for fewer pictures than a batch
+   * @throws failed_precondition when the frozen models lack a weight or an explicit configuration does not fit them
+   */
+  constructor(
     readonly settings: GptTraining,
-    readonly config: GptConfig,
     readonly frozen: FrozenModels,
     readonly training: PictureTokens,
-    readonly validation: PictureTokens | undefined,
+    readonly validation?: PictureTokens,
   ) {
+    this.config = GptStage.config(settings, frozen);
     this.batchSize = settings.batchSize;
-    this.stepsPerEpoch = Math.floor(training.tokens.shape[0]! / settings.batchSize);
-    if (this.stepsPerEpoch === 0) {
-      throw new ClipGenError(
-        'invalid_argument',
-        `batchSize must be at most the number of pictures, ${training.tokens.shape[0]}; got ${settings.batchSize}`,
-      );
-    }
-    this.#frozenValues = { ...prefixed('vqgan.', frozen.vqgan.weights), ...prefixed('clip.', frozen.clip.weights) };
-    const { specs } = trainingGraph(config, settings, frozen);
+    this.stepsPerEpoch = wholeBatches(training.tokens.shape[0]!, settings.batchSize);
+    const { specs } = this.#trainingGraph();
     this.#trainable = new Trainable(
       specs.filter(({ name }) => !isFrozen(name)),
       settings,
     );
-  }
-
-  /** Computes, or reads from `cacheFolder`, tokens and embeddings of all pictures first. */
-  static async create(
-    settings: GptTraining,
-    frozen: FrozenModels,
-    training: ImageDataset,
-    validation: ImageDataset | undefined,
-    cacheFolder: string,
-    line: ProgressLine,
-  ): Promise<GptStage> {
-    const config = GptStage.config(settings, frozen);
-    const encode = (dataset: ImageDataset): Promise<PictureTokens> =>
-      pictureTokens(cacheFolder, dataset, frozen, settings.threads, line);
-    const known = await encode(training);
-    return new GptStage(settings, config, frozen, known, validation && (await encode(validation)));
+    const needed = [...specs, ...this.#evaluationGraph().specs];
+    this.#values = { ...frozenValues(frozen, needed), ...this.#trainable.values };
   }
 
   /** @throws failed_precondition when an explicit configuration does not fit the VQGAN and CLIP */
@@ -103,23 +92,16 @@ export class GptStage implements Stage<GptBatch> {
       Uint32Array.from({ length: this.training.tokens.shape[0]! }, (_, i) => i),
     );
     for (let step = startStep; step < this.stepsPerEpoch; step++) {
-      yield { step, epoch, rows: [...order.subarray(step * this.batchSize, (step + 1) * this.batchSize)] };
+      yield { rows: [...order.subarray(step * this.batchSize, (step + 1) * this.batchSize)] };
       await Promise.resolve();
     }
   }
 
-  async step(batch: GptBatch, { learningRate }: StepContext): Promise<Metrics> {
-    this.#training ??= await StepGraph.compile(
-      trainingGraph(this.config, this.settings, this.frozen).graph,
-      this.settings.threads,
-    );
-    const feeds = this.#feeds(this.training, batch.rows);
-    this.#disturb(feeds.condition, batch);
-    const outputs = await this.#training.run(
-      { ...this.#frozenValues, ...this.#trainable.values },
-      feeds,
-      this.#trainable.gradients,
-    );
+  async step({ rows }: GptBatch, { globalStep, learningRate }: StepContext): Promise<Metrics> {
+    this.#training ??= await StepGraph.compile(this.#trainingGraph().graph, this.settings.threads);
+    const feeds = this.#feeds(this.training, rows);
+    disturbCondition(feeds.condition, this.settings, globalStep);
+    const outputs = await this.#training.run(this.#values, feeds, this.#trainable.gradients);
     const { skipped, norm } = this.#trainable.step(learningRate);
     return {
       loss: scalarOf(outputs, 'loss'),
@@ -129,16 +111,13 @@ export class GptStage implements Stage<GptBatch> {
     };
   }
 
-  async validate(): Promise<{ score: number; metrics: Metrics }> {
-    if (!this.validation) return { score: 0, metrics: {} };
+  async validate(): Promise<Validation | undefined> {
+    const batches = this.#validationRows();
+    if (batches.length === 0) return undefined;
     let loss = 0;
-    let count = 0;
-    for (const rows of this.#validationRows()) {
-      const outputs = await this.#evaluate(rows);
-      loss += scalarOf(outputs, 'cross_entropy');
-      count++;
-    }
-    return { score: loss / Math.max(1, count), metrics: { cross_entropy: loss / Math.max(1, count) } };
+    for (const rows of batches) loss += scalarOf(await this.#evaluate(rows), 'cross_entropy');
+    const score = loss / batches.length;
+    return { score, metrics: { cross_entropy: score } };
   }
 
   /** Held-back pictures as the VQGAN keeps them, above the most likely token at each position given the true ones. */
@@ -158,7 +137,7 @@ export class GptStage implements Stage<GptBatch> {
   }
 
   restore(tensors: ReadonlyMap<string, Tensor>, notes: Readonly<Record<string, unknown>>): void {
-    this.#trainable.restore('gpt', tensors, notes['steps'] as Record<string, number>);
+    this.#trainable.restore('gpt', tensors, parseNotes(oneOptimizerNotes, notes).steps);
   }
 
   model(): ModelFiles {
@@ -171,12 +150,17 @@ export class GptStage implements Stage<GptBatch> {
   }
 
   async #evaluate(rows: readonly number[]): Promise<Record<string, Tensor>> {
-    this.#evaluation ??= await StepGraph.compile(
-      evaluationGraph(this.config, this.batchSize, this.frozen),
-      this.settings.threads,
-    );
-    const values = { ...this.#frozenValues, ...Object.fromEntries(this.#trainable.weights) };
+    this.#evaluation ??= await StepGraph.compile(this.#evaluationGraph().graph, this.settings.threads);
+    const values = { ...this.#values, ...Object.fromEntries(this.#trainable.weights) };
     return this.#evaluation.run(values, this.#feeds(this.validation!, rows));
+  }
+
+  #trainingGraph(): GraphOverFrozen {
+    return trainingGraph(this.config, this.batchSize, this.settings.embeddingLoss, this.frozen);
+  }
+
+  #evaluationGraph(): GraphOverFrozen {
+    return evaluationGraph(this.config, this.batchSize, this.frozen);
   }
 
   /** Whole validation batches; a set smaller than a batch is repeated to fill one. */
@@ -203,97 +187,4 @@ export class GptStage implements Stage<GptBatch> {
       condition: tensor('float32', [rows.length, width], condition),
     };
   }
-
-  /** Adds the noise to, and drops, conditions in place: a function of (seed, epoch, step). */
-  #disturb(condition: Tensor<'float32'>, { epoch, step }: GptBatch): void {
-    const { conditionDropout, conditionNoise, seed } = this.settings;
-    const stream = new RandomStream(seed, CONDITION_STREAM + epoch, step);
-    const [batch, width] = condition.shape as [number, number];
-    for (let b = 0; b < batch; b++) {
-      const row = condition.data.subarray(b * width, (b + 1) * width);
-      const drop = stream.uniform() < conditionDropout;
-      if (conditionNoise > 0) perturb(row, conditionNoise, stream);
-      if (drop) row.fill(0);
-    }
-  }
-}
-
-/** row + noise·u for a random unit vector u, scaled back to unit length, in place. */
-function perturb(row: Float32Array, noise: number, stream: RandomStream): void {
-  const direction = Float64Array.from(row, () => stream.normal());
-  const scale = noise / Math.hypot(...direction);
-  for (let i = 0; i < row.length; i++) row[i]! += direction[i]! * scale;
-  const length = Math.hypot(...row);
-  for (let i = 0; i < row.length; i++) row[i]! /= length;
-}
-
-function isFrozen(name: string): boolean {
-  return name.startsWith('vqgan.') || name.startsWith('clip.');
-}
-
-interface Built {
-  readonly graph: GraphBuilder;
-  readonly specs: readonly ParameterSpec[];
-}
-
-interface Forward {
-  readonly graph: GraphBuilder;
-  readonly scope: Scope;
-  readonly tokens: Value;
-  readonly condition: Value;
-  readonly logits: Value;
-  readonly loss: Value;
-}
-
-function forward(config: GptConfig, batch: number): Forward {
-  const graph = new GraphBuilder('gpt-step');
-  const scope = new Scope(graph);
-  const tokens = graph.input('tokens', 'int64', [batch, config.tokens]);
-  const condition = graph.input('condition', 'float32', [batch, config.conditionSize]);
-  const logits = predictTokens(scope, config, condition, slice(tokens, 1, 0, config.tokens - 1));
-  return { graph, scope, tokens, condition, logits, loss: tokenCrossEntropy(logits, tokens) };
-}
-
-function trainingGraph(config: GptConfig, settings: GptTraining, frozen: FrozenModels): Built {
-  const { graph, scope, tokens, logits, loss } = forward(config, settings.batchSize);
-  let total = loss;
-  if (settings.embeddingLoss > 0) {
-    const distance = embeddingLoss(scope, config, frozen, tokens, logits);
-    graph.output('embedding', distance);
-    total = add(loss, mul(distance, settings.embeddingLoss));
-  }
-  graph.output('loss', loss);
-  const names = graph.parameters.map((parameter) => parameter.name).filter((name) => !isFrozen(name));
-  outputGradients(graph, total, names);
-  return { graph, specs: scope.specs };
-}
-
-/**
- * mse between the CLIP embeddings of the picture and of the decoded most likely tokens, which pass their gradient
- * straight through. The picture is the VQGAN's own reconstruction of the true tokens, so that the cache is enough.
- */
-function embeddingLoss(scope: Scope, config: GptConfig, frozen: FrozenModels, tokens: Value, logits: Value): Value {
-  const { vqgan, clip } = frozen;
-  const [batch, length, size] = logits.shape as [number, number, number];
-  const side = gridSide(vqgan.config);
-  const autoencoder = scope.child('vqgan');
-  const embed = (codes: Value): Value => {
-    const pixels = resizeBilinear(decodeLatents(autoencoder, vqgan.config, codes), clip.config.vision.imageSize);
-    return normalizeRows(encodeImage(scope.child('clip'), clip.config, fromSignedPixels(pixels)));
-  };
-  const rows = straightThroughCodes(reshape(logits, [batch * length, size]), codebook(autoencoder, vqgan.config));
-  const grid = transpose(reshape(rows, [batch, side, side, vqgan.config.codeSize]), [0, 3, 1, 2]);
-  return mse(embed(lookUp(autoencoder, vqgan.config, tokens, side)), embed(grid));
-}
-
-function evaluationGraph(config: GptConfig, batch: number, { vqgan }: FrozenModels): GraphBuilder {
-  const { graph, scope, tokens, logits, loss } = forward(config, batch);
-  graph.output('cross_entropy', loss);
-  const autoencoder = scope.child('vqgan');
-  const side = gridSide(vqgan.config);
-  const picture = (ids: Value): Value =>
-    decodeLatents(autoencoder, vqgan.config, lookUp(autoencoder, vqgan.config, ids, side));
-  graph.output('true_pictures', picture(tokens));
-  graph.output('predicted_pictures', picture(argMax(logits, -1)));
-  return graph;
 }

@@ -1,112 +1,90 @@
 import { createHash } from 'node:crypto';
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { encodeImage, fromSignedPixels, normalizeRows, type ClipConfig } from '@clip-gen/clip';
 import type { ImageDataset } from '@clip-gen/datasets';
-import { GraphBuilder } from '@clip-gen/graph';
-import { resizeBilinear, Scope } from '@clip-gen/nn';
-import { readSafetensors, writeSafetensors } from '@clip-gen/safetensors';
-import { emptyTensor, type Tensor } from '@clip-gen/tensor';
-import { encodeLatents, gridSide, latentRows, nearestCodes, type VqganConfig } from '@clip-gen/vqgan';
-import { hashFile } from '../checkpoint.ts';
+import { ClipGenError } from '@clip-gen/errors';
+import { openSafetensors, writeSafetensors } from '@clip-gen/safetensors';
+import type { DType, Tensor } from '@clip-gen/tensor';
+import { gridSide } from '@clip-gen/vqgan';
 import type { ProgressLine } from '../progress-line.ts';
-import { StepGraph } from '../step-graph.ts';
-import { padBatch } from './vqgan-stage.ts';
+import { encodePictures, type PictureTokens } from './encode-pictures.ts';
+import type { FrozenModels } from './frozen-models.ts';
 
-/** The frozen networks that turn a picture into what the transformer learns from. */
-export interface FrozenModels {
-  readonly vqgan: { readonly folder: string; readonly config: VqganConfig; readonly weights: Record<string, Tensor> };
-  readonly clip: { readonly folder: string; readonly config: ClipConfig; readonly weights: Record<string, Tensor> };
+/** Part of the key: a new way to make the same tokens gets another. */
+const FORMAT = 1;
+
+export interface TokenCacheOptions {
+  /** Where the cache files lie. */
+  readonly folder: string;
+  /** The folder of the pictures. */
+  readonly root: string;
+  /** Threads of the engine; 0 = all cores. */
+  readonly threads: number;
+  readonly line: ProgressLine;
 }
-
-/** Tokens int32 (N, T) and unit embeddings float32 (N, E) of N pictures, in the data set's order. */
-export interface PictureTokens {
-  readonly tokens: Tensor<'int32'>;
-  readonly embeddings: Tensor<'float32'>;
-}
-
-const BATCH = 32;
 
 /**
- * Tokens and embeddings of every picture, from `folder` if they were made of the same pictures with the same models,
- * otherwise computed and kept there.
+ * Tokens and embeddings of every picture, from the cache if they were made of the same pictures with the same models,
+ * otherwise computed and kept there. A damaged cache file is named and made again.
  */
 export async function pictureTokens(
-  folder: string,
   dataset: ImageDataset,
   frozen: FrozenModels,
-  threads: number,
-  line: ProgressLine,
+  options: TokenCacheOptions,
 ): Promise<PictureTokens> {
-  const key = createHash('sha256');
-  key.update(dataset.fingerprint());
-  for (const { folder: model } of [frozen.vqgan, frozen.clip])
-    key.update(await hashFile(join(model, 'model.safetensors')));
-  const path = join(folder, `tokens-${key.digest('hex').slice(0, 16)}.safetensors`);
-  if (await stat(path).catch(() => undefined)) {
-    const known = await readSafetensors(path);
-    return { tokens: known.get('tokens') as Tensor<'int32'>, embeddings: known.get('embeddings') as Tensor<'float32'> };
+  const { folder, line } = options;
+  const key = await cacheKey(dataset, frozen, options.root);
+  const path = join(folder, `tokens-${key.slice(0, 16)}.safetensors`);
+  try {
+    if (await stat(path).catch(() => undefined)) return await readTokens(path, dataset, frozen);
+  } catch (error) {
+    if (!(error instanceof ClipGenError) || error.code !== 'data_corrupt') throw error;
+    line.print(`${error.message}; encoding the pictures again`);
   }
-  const made = await encodeAll(dataset, frozen, threads, line);
+  const made = await encodePictures(dataset, frozen, options.threads, line);
   await mkdir(folder, { recursive: true });
-  await writeSafetensors(path, [
+  const tensors = [
     ['tokens', made.tokens],
     ['embeddings', made.embeddings],
-  ]);
+  ] as const;
+  await writeSafetensors(path, tensors, { sha256: hashOf(made) });
   return made;
 }
 
-async function encodeAll(
-  dataset: ImageDataset,
-  { vqgan, clip }: FrozenModels,
-  threads: number,
-  line: ProgressLine,
-): Promise<PictureTokens> {
-  const length = gridSide(vqgan.config) ** 2;
-  const width = clip.config.embeddingSize;
-  const tokens = emptyTensor('int32', [dataset.length, length]);
-  const embeddings = emptyTensor('float32', [dataset.length, width]);
-  const graph = await StepGraph.compile(encodingGraph(vqgan.config, clip.config), threads);
-  const values = { ...prefixed('vqgan.', vqgan.weights), ...prefixed('clip.', clip.weights) };
-  const started = performance.now();
-  let done = 0;
-  try {
-    for await (const { images } of dataset.batches({ batchSize: BATCH, training: false })) {
-      const count = images.shape[0]!;
-      const outputs = await graph.run(values, { images: padBatch(images, BATCH) });
-      const ids = outputs['tokens']!.data as BigInt64Array;
-      for (let i = 0; i < count * length; i++) tokens.data[done * length + i] = Number(ids[i]);
-      embeddings.data.set((outputs['embeddings']!.data as Float32Array).subarray(0, count * width), done * width);
-      done += count;
-      const seconds = (performance.now() - started) / 1000;
-      line.update({
-        stage: 'encoding pictures',
-        epoch: 0,
-        epochs: 1,
-        step: done,
-        stepsPerEpoch: dataset.length,
-        metrics: {},
-        imagesPerSecond: done / seconds,
-        secondsLeft: ((dataset.length - done) * seconds) / done,
-      });
-    }
-  } finally {
-    await graph.close();
+/** Of the models and of the pictures: their names, sizes and times of change. */
+async function cacheKey(dataset: ImageDataset, { vqgan, clip }: FrozenModels, root: string): Promise<string> {
+  const key = createHash('sha256').update(JSON.stringify([FORMAT, vqgan.hash, clip.hash, dataset.imageSize]));
+  for (const file of dataset.files) {
+    const found = await stat(join(root, file)).catch(() => undefined);
+    key.update(JSON.stringify([file, found?.size, found?.mtimeMs]));
   }
-  return { tokens, embeddings };
+  return key.digest('hex');
 }
 
-function encodingGraph(vqgan: VqganConfig, clip: ClipConfig): GraphBuilder {
-  const graph = new GraphBuilder('encode-pictures');
-  const scope = new Scope(graph);
-  const images = graph.input('images', 'float32', [BATCH, 3, vqgan.imageSize, vqgan.imageSize]);
-  const autoencoder = scope.child('vqgan');
-  graph.output('tokens', nearestCodes(autoencoder, vqgan, latentRows(encodeLatents(autoencoder, vqgan, images))));
-  const pixels = fromSignedPixels(resizeBilinear(images, clip.vision.imageSize));
-  graph.output('embeddings', normalizeRows(encodeImage(scope.child('clip'), clip, pixels)));
-  return graph;
+/** @throws data_corrupt for anything but what was written for these pictures and models */
+async function readTokens(path: string, dataset: ImageDataset, { vqgan, clip }: FrozenModels): Promise<PictureTokens> {
+  const file = await openSafetensors(path);
+  try {
+    const rows = file.entries.get('tokens')?.shape[0] ?? 0;
+    const take = async <D extends DType>(name: string, dtype: D, width: number): Promise<Tensor<D>> => {
+      const entry = file.entries.get(name);
+      const right = entry?.dtype === dtype && entry.shape.join() === [rows, width].join();
+      if (!right || rows > dataset.length) throw new ClipGenError('data_corrupt', `cache ${path} lacks its ${name}`);
+      return (await file.read(name)) as Tensor<D>;
+    };
+    const found = {
+      tokens: await take('tokens', 'int32', gridSide(vqgan.config) ** 2),
+      embeddings: await take('embeddings', 'float32', clip.config.embeddingSize),
+    };
+    if (hashOf(found) !== file.metadata.get('sha256')) {
+      throw new ClipGenError('data_corrupt', `cache ${path} has another checksum`);
+    }
+    return found;
+  } finally {
+    await file.close();
+  }
 }
 
-export function prefixed(prefix: string, weights: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
-  return Object.fromEntries(Object.entries(weights).map(([name, value]) => [prefix + name, value]));
+function hashOf({ tokens, embeddings }: PictureTokens): string {
+  return createHash('sha256').update(tokens.data).update(embeddings.data).digest('hex');
 }

@@ -1,7 +1,6 @@
-import { encodeImage, fromSignedPixels, type ClipConfig } from '@clip-gen/clip';
-import { add, GraphBuilder, mul, reduceMean, stopGradient, type Value } from '@clip-gen/graph';
-import { adaptiveWeight, featureDistance, hingeDiscriminator, hingeGenerator, l1, lpips, mse } from '@clip-gen/losses';
-import { resizeBilinear, Scope, type ParameterSpec } from '@clip-gen/nn';
+import { add, GraphBuilder, mul, reduceMean, type Value } from '@clip-gen/graph';
+import { adaptiveWeight, hingeDiscriminator, hingeGenerator, l1, mse } from '@clip-gen/losses';
+import { Scope, type ParameterSpec } from '@clip-gen/nn';
 import {
   decodeLatents,
   discriminate,
@@ -11,15 +10,9 @@ import {
   type VqganConfig,
 } from '@clip-gen/vqgan';
 import { outputGradients } from '../step-graph.ts';
+import { PERCEPTUAL_PREFIX, perceptualDistance, type Perceptual } from './perceptual.ts';
 
-/** Prefix of the frozen perceptual network's parameters. */
-export const PERCEPTUAL_PREFIX = 'perceptual.';
 const DISCRIMINATOR_PREFIX = 'discriminator.';
-
-export type Perceptual =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'clip'; readonly weight: number; readonly config: ClipConfig }
-  | { readonly kind: 'lpips'; readonly weight: number };
 
 export interface VqganLosses {
   readonly l1: number;
@@ -40,10 +33,6 @@ export interface BuiltGraph {
 /** Parameters of the generator's side, which the first optimiser moves. */
 export function isGenerator(name: string): boolean {
   return !name.startsWith(DISCRIMINATOR_PREFIX) && !name.startsWith(PERCEPTUAL_PREFIX);
-}
-
-export function isDiscriminator(name: string): boolean {
-  return name.startsWith(DISCRIMINATOR_PREFIX);
 }
 
 /**
@@ -115,31 +104,14 @@ export function discriminatorGraph(config: VqganConfig, batch: number): BuiltGra
   return { graph, specs: scope.specs, statistics: fake };
 }
 
-/** Reconstruction of held-back pictures: images → picture, tokens, per-picture mean squared error (B). */
+/** Reconstruction of held-back pictures: images (B, 3, S, S) → picture, of the same shape. */
 export function reconstructionGraph(config: VqganConfig, batch: number): BuiltGraph {
   const graph = new GraphBuilder('vqgan-reconstruction');
   const scope = new Scope(graph);
   const images = graph.input('images', 'float32', [batch, 3, config.imageSize, config.imageSize]);
   const quantized = quantize(scope, config, encodeLatents(scope, config, images));
   graph.output('picture', decodeLatents(scope, config, quantized.codes));
-  graph.output('tokens', quantized.tokens);
   return { graph, specs: scope.specs, statistics: [] };
-}
-
-function perceptualDistance(
-  scope: Scope,
-  perceptual: Exclude<Perceptual, { kind: 'none' }>,
-  a: Value,
-  b: Value,
-): Value {
-  if (perceptual.kind === 'lpips') return lpips(scope, a, b);
-  const { config } = perceptual;
-  const features = (pixels: Value): Value[] => {
-    const layers: Value[] = [];
-    encodeImage(scope, config, fromSignedPixels(resizeBilinear(pixels, config.vision.imageSize)), layers);
-    return layers;
-  };
-  return featureDistance(features(stopGradient(a)), features(b));
 }
 
 function weighted(terms: readonly (readonly [number, Value])[]): Value {

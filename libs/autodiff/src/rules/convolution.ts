@@ -1,12 +1,10 @@
 import {
-  concat,
   conv,
   convTranspose,
   intsAttribute,
   reduceSum,
-  slice,
   staticShape,
-  transpose,
+  turnKernel,
   type Node,
   type Value,
 } from '@clip-gen/graph';
@@ -29,24 +27,12 @@ function inputGradient(g: Geometry, weight: Value, dy: Value): Value {
   const [kh, kw] = g.kernel;
   const [top, left] = g.pads;
   if (g.stride === 1) {
-    const flipped = flipKernel(transpose(weight, [1, 0, 2, 3]), kh, kw);
     const pads = [kh - 1 - top, kw - 1 - left, kh - 1 - g.pads[2], kw - 1 - g.pads[3]] as const;
-    if (pads.every((p) => p >= 0)) return conv(dy, flipped, null, { pads });
+    if (pads.every((p) => p >= 0)) return conv(dy, turnKernel(weight), null, { pads });
   }
   const rest = (axis: 0 | 1): number =>
     g.x[2 + axis]! + g.pads[axis] + g.pads[axis + 2]! - ((g.dy[2 + axis]! - 1) * g.stride + g.kernel[axis]);
   return convTranspose(dy, weight, { stride: g.stride, pads: g.pads, outputPadding: [rest(0), rest(1)] });
-}
-
-/** Turns the last two dimensions by 180°, as one gather-free chain of slices. */
-function flipKernel(weight: Value, kh: number, kw: number): Value {
-  if (kh === 1 && kw === 1) return weight;
-  const rows = Array.from({ length: kh }, (_, i) => slice(weight, 2, kh - 1 - i, kh - i));
-  const turned = concat(rows, 2);
-  return concat(
-    Array.from({ length: kw }, (_, i) => slice(turned, 3, kw - 1 - i, kw - i)),
-    3,
-  );
 }
 
 export const convolutionRules = {

@@ -1,0 +1,135 @@
+import { join } from 'node:path';
+import type { ImageDataset } from '@clip-gen/datasets';
+import { expectClose, temporaryFolder } from '@clip-gen/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Metrics, Stage } from './stage.ts';
+import { ClipStage } from './stages/clip-stage.ts';
+import { GptStage } from './stages/gpt-stage.ts';
+import { pictureTokens } from './stages/token-cache.ts';
+import { VqganStage } from './stages/vqgan-stage.ts';
+import {
+  loadFrozenModels,
+  openPictures,
+  recordedLine,
+  tinyClipTraining,
+  tinyGptTraining,
+  tinyVqganTraining,
+  writeFrozenModels,
+  writePictures,
+} from './tiny-trainings.ts';
+import { runTraining, type LoopOptions } from './training-loop.ts';
+
+// A run that is stopped and goes on must be the uninterrupted run, to the last digit: 13 pictures in batches of 4 are
+// 3 steps an epoch; stopped in the middle of the first epoch and at the very end of the second one.
+const STEPS = 9;
+const STOPS = [2, 6];
+const PICTURES = 13;
+
+interface Run {
+  readonly metrics: readonly Metrics[];
+  readonly state: ReadonlyMap<string, readonly number[]>;
+  readonly notes: unknown;
+}
+
+/** Steps until `stopAfter` of a stage that goes on from what is in `out`. */
+async function run<B>(
+  stage: Stage<B>,
+  settings: LoopOptions['settings'],
+  out: string,
+  stopAfter: number,
+): Promise<Run> {
+  const metrics: Metrics[] = [];
+  let steps = 0;
+  const { line } = recordedLine();
+  try {
+    const { progress } = await runTraining(stage, {
+      out,
+      settings,
+      identity: 'test',
+      progress: line,
+      onStep: (globalStep, values) => {
+        steps = globalStep;
+        metrics.push(values);
+      },
+      stopRequested: () => steps === stopAfter,
+    });
+    expect(progress.globalStep).toBe(stopAfter);
+    const { tensors, notes } = stage.state();
+    const state = new Map(Array.from(tensors, ([name, { data }]) => [name, Array.from(data, Number)]));
+    return { metrics, state, notes };
+  } finally {
+    await stage.close();
+  }
+}
+
+/** Runs a fresh stage from each stop on, and one without stops; both must agree in everything. */
+async function expectExact<B>(
+  create: () => Stage<B> | Promise<Stage<B>>,
+  settings: LoopOptions['settings'],
+): Promise<Run> {
+  const whole = await run(await create(), settings, await temporaryFolder(), STEPS);
+  expect(whole.metrics).toHaveLength(STEPS);
+  for (const values of whole.metrics) expect(Object.values(values).every(Number.isFinite)).toBe(true);
+  expect(new Set(whole.metrics.map(({ loss }) => loss)).size).toBe(STEPS);
+
+  const out = await temporaryFolder();
+  const parts: Run[] = [];
+  for (const stop of [...STOPS, STEPS]) parts.push(await run(await create(), settings, out, stop));
+  expect(parts.flatMap(({ metrics }) => metrics)).toEqual(whole.metrics);
+  const last = parts.at(-1)!;
+  expect([...last.state.keys()]).toEqual([...whole.state.keys()]);
+  for (const [name, values] of whole.state) expectClose(last.state.get(name)!, values, { absolute: 0 });
+  expect(last.notes).toEqual(whole.notes);
+  return whole;
+}
+
+describe('goes on to the last digit', () => {
+  const datasets: ImageDataset[] = [];
+  let pictures: string;
+  let small: ImageDataset;
+
+  beforeAll(async () => {
+    pictures = await temporaryFolder();
+    await writePictures(pictures, PICTURES);
+    datasets.push((small = await openPictures(pictures, 16, true)));
+  });
+  afterAll(async () => {
+    for (const dataset of datasets) await dataset.close();
+  });
+
+  it('clip', async () => {
+    const settings = tinyClipTraining({ averageDecay: 0.9, augmentation: { flip: true, brightness: 0.3 } });
+    await expectExact(() => ClipStage.create(settings, small), settings);
+  });
+
+  it('vqgan: discriminator from the second epoch, shifted crops, revived codes, averaged weights', async () => {
+    const large = await openPictures(pictures, 32);
+    datasets.push(large);
+    const model = { ...tinyVqganTraining().model, imageSize: 32 } as const;
+    const settings = tinyVqganTraining({
+      model,
+      adversarial: { weight: 0.8, startEpoch: 1 },
+      augmentation: { shiftPixels: 4 },
+      reviveSteps: 4,
+      averageDecay: 0.9,
+    });
+    const validation = large.subset((file) => file === '3.png');
+    const { metrics } = await expectExact(
+      () => new VqganStage(settings, { network: { kind: 'none' }, weights: {} }, large, validation),
+      settings,
+    );
+    expect(metrics.map((values) => 'discriminator' in values)).toEqual(metrics.map((_, step) => step >= 3));
+  });
+
+  it('gpt: dropped and noisy conditions, embedding loss', async () => {
+    const models = await temporaryFolder();
+    await writeFrozenModels(models, pictures);
+    const frozen = await loadFrozenModels(models);
+    const { line } = recordedLine();
+    const cache = { folder: join(models, 'cache'), root: pictures, threads: 1, line };
+    const tokens = await pictureTokens(small, frozen, cache);
+    const settings = tinyGptTraining({ conditionDropout: 0.3, conditionNoise: 0.5, embeddingLoss: 0.5 });
+    const { metrics } = await expectExact(() => new GptStage(settings, frozen, tokens), settings);
+    expect(metrics.every(({ embedding }) => embedding! > 0)).toBe(true);
+  });
+});

@@ -1,0 +1,166 @@
+import { cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readSafetensors, writeSafetensors } from '@clip-gen/safetensors';
+import { emptyTensor, type Tensor } from '@clip-gen/tensor';
+import { temporaryFolder } from '@clip-gen/testing';
+import { createClipTokenizer, cutVocabulary, tokenizerToJson } from '@clip-gen/tokenizer';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { openModelParts } from './model-parts.ts';
+import { openModel } from './open-model.ts';
+import { writeRandomModel, type ModelConfigs } from './random-model.ts';
+
+const { tokenizer } = cutVocabulary(createClipTokenizer(), ['a cat'], 520);
+const CONFIGS: ModelConfigs = {
+  clip: {
+    model: 'clip',
+    embeddingSize: 8,
+    vision: { imageSize: 8, patchSize: 4, width: 16, layers: 1, heads: 2 },
+    text: { contextLength: 8, vocabularySize: tokenizer.vocabularySize, width: 16, layers: 1, heads: 2 },
+  },
+  vqgan: {
+    model: 'vqgan',
+    imageSize: 8,
+    patchSize: 2,
+    channels: 8,
+    multipliers: [1],
+    blocks: 1,
+    attentionSides: [],
+    groups: 4,
+    codebookSize: 12,
+    codeSize: 4,
+  },
+  gpt: { model: 'gpt', tokens: 16, vocabularySize: 12, conditionSize: 8, width: 16, layers: 1, heads: 2 },
+};
+
+let whole: string;
+beforeAll(async () => {
+  whole = join(await temporaryFolder(), 'whole');
+  await writeRandomModel(whole, CONFIGS, { tokenizer });
+});
+
+/** A copy of the whole model, changed. */
+async function changed(change: (folder: string) => Promise<void>): Promise<string> {
+  const folder = join(await temporaryFolder(), 'changed');
+  await cp(whole, folder, { recursive: true });
+  await change(folder);
+  return folder;
+}
+
+async function editConfig(folder: string, part: string, edit: (config: Record<string, unknown>) => void) {
+  const path = join(folder, part, 'config.json');
+  const config = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  edit(config);
+  await writeFile(path, JSON.stringify(config));
+}
+
+async function editWeights(folder: string, part: string, edit: (weights: Map<string, Tensor>) => void) {
+  const path = join(folder, part, 'model.safetensors');
+  const weights = await readSafetensors(path);
+  edit(weights);
+  await writeSafetensors(path, weights);
+}
+
+describe('a model folder', () => {
+  it('opens, and opens again', async () => {
+    for (let i = 0; i < 2; i++) await (await openModel(whole, { threads: 1 })).close();
+  });
+
+  it.each(['clip/config.json', 'gpt/model.safetensors', 'vqgan/config.json'])('must hold %s', async (file) => {
+    const folder = await changed((at) => rm(join(at, file)));
+    await expect(openModelParts(folder)).rejects.toMatchObject({
+      code: 'not_found',
+      message: `${join(folder, file)} does not exist`,
+    });
+  });
+
+  it('may hold the weights of a discriminator', async () => {
+    const folder = await changed((at) =>
+      editWeights(at, 'vqgan', (weights) => weights.set('discriminator.head.weight', emptyTensor('float32', [1]))),
+    );
+    await openModelParts(folder);
+  });
+
+  it('must hold the weights that the network asks for, no others, in their shapes', async () => {
+    const folder = await changed((at) =>
+      editWeights(at, 'gpt', (weights) => {
+        weights.delete('head.bias');
+        weights.set('surplus', emptyTensor('float32', [1]));
+        weights.set('norm.bias', emptyTensor('float32', [17]));
+        weights.set('norm.weight', emptyTensor('int32', [16]));
+      }),
+    );
+    await expect(openModelParts(folder)).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message:
+        `${join(folder, 'gpt', 'model.safetensors')} does not fit its config.json: lacks head.bias; has unexpected ` +
+        'surplus; norm.weight must be float32 or float16 [16], is int32 [16], norm.bias must be float32 or float16 ' +
+        '[16], is float32 [17]; take both from the same model',
+    });
+  });
+
+  it('names a few of many', async () => {
+    const folder = await changed((at) => editConfig(at, 'gpt', (config) => (config['layers'] = 2)));
+    await expect(openModelParts(folder)).rejects.toThrow(/lacks (blocks\.1\.\S+, ){3}blocks\.1\.\S+ and 8 more;/);
+  });
+
+  it.each([
+    ['gpt', { conditionSize: 9 }, 'gpt.conditionSize must be clip.embeddingSize (8), is 9'],
+    ['gpt', { vocabularySize: 13 }, 'gpt.vocabularySize must be vqgan.codebookSize (12), is 13'],
+    ['gpt', { tokens: 25 }, 'gpt.tokens must be the number of places of the VQGAN grid (16), is 25'],
+  ] as const)('must have parts that fit (%s %j)', async (part, change, message) => {
+    const folder = join(await temporaryFolder(), 'misfit');
+    await writeRandomModel(folder, { ...CONFIGS, [part]: { ...CONFIGS[part], ...change } }, { tokenizer });
+    await expect(openModelParts(folder)).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: `the parts of model ${folder} do not fit: ${message}`,
+    });
+  });
+
+  it.each([
+    ['text that is no JSON', '{', 'must be JSON'],
+    ['another network', JSON.stringify(CONFIGS.gpt), 'is no configuration of this network: model: '],
+    ['an unknown key', JSON.stringify({ ...CONFIGS.clip, extra: 1 }), 'extra'],
+    ['a missing key', JSON.stringify({ ...CONFIGS.clip, vision: undefined }), 'vision: '],
+    ['a size out of range', JSON.stringify({ ...CONFIGS.clip, embeddingSize: 1e9 }), 'embeddingSize: '],
+    [
+      'sizes that do not divide',
+      JSON.stringify({ ...CONFIGS.clip, vision: { ...CONFIGS.clip.vision, heads: 3 } }),
+      'heads',
+    ],
+    [
+      'patches that do not divide',
+      JSON.stringify({ ...CONFIGS.clip, vision: { ...CONFIGS.clip.vision, patchSize: 3 } }),
+      'vision.imageSize must be a multiple of vision.patchSize (3); got 8',
+    ],
+    ['no text at all', Buffer.from([0xff, 0xfe, 0x00]), 'cannot be read as text'],
+  ])('is refused when config.json holds %s', async (_, text, message) => {
+    const folder = await changed((at) => writeFile(join(at, 'clip', 'config.json'), text));
+    const refused = expect(openModelParts(folder)).rejects;
+    await refused.toMatchObject({ code: 'data_corrupt', message: expect.stringContaining(message) });
+    await expect(openModelParts(folder)).rejects.toThrow(join(folder, 'clip', 'config.json'));
+  });
+
+  it('is refused when a file is far too large to be a configuration', async () => {
+    const folder = await changed((at) => truncate(join(at, 'clip', 'config.json'), 2 ** 21));
+    await expect(openModelParts(folder)).rejects.toMatchObject({ code: 'resource_exhausted' });
+  });
+
+  it('is refused when its weights are cut short', async () => {
+    const folder = await changed((at) => truncate(join(at, 'vqgan', 'model.safetensors'), 5000));
+    await expect(openModelParts(folder)).rejects.toMatchObject({ code: 'data_corrupt' });
+  });
+
+  it('has the vocabulary of its tokenizer, or else that of OpenAI', async () => {
+    const other = cutVocabulary(createClipTokenizer(), ['a dog'], 515).tokenizer;
+    const size = tokenizer.vocabularySize;
+    const small = await changed((at) => writeFile(join(at, 'clip', 'tokenizer.json'), tokenizerToJson(other)));
+    const wrong = `text.vocabularySize must be the tokenizer's ${other.vocabularySize}; got ${size}`;
+    await expect(openModelParts(small)).rejects.toThrow(wrong);
+    const none = await changed((at) => rm(join(at, 'clip', 'tokenizer.json')));
+    await expect(openModelParts(none)).rejects.toThrow(
+      `text.vocabularySize must be the tokenizer's 49408; got ${size}`,
+    );
+    const damaged = await changed((at) => writeFile(join(at, 'clip', 'tokenizer.json'), '{}'));
+    await expect(openModelParts(damaged)).rejects.toMatchObject({ code: 'data_corrupt' });
+  });
+});

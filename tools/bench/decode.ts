@@ -1,0 +1,244 @@
+/**
+ * Drawing tokens with a cache of keys and values: `TokenSampler` (graph and sampling) beside a tuned loop in PyTorch on
+ * the same weights, in turns of a few positions; tokens a second, and how near the time is to reading every weight once.
+ * Both must draw the same tokens when they take the likeliest.
+ *
+ *     CLIP_GEN_PYTHON=/path/to/python3 node --import tsx tools/bench/decode.ts [--config emoji|gpt2-medium|both]
+ *         [--threads 2] [--full] [--quick] [--json FILE]
+ *
+ * By default gpt2-medium runs its first 48 positions; `--full` takes all 256 and a batch of 32 too.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openGptPart, TokenSampler, type TokenEvent } from '@clip-gen/generation';
+import { GPT_PRESETS, type GptConfig } from '@clip-gen/gpt';
+import { encodeModel, GraphBuilder, reduceSum } from '@clip-gen/graph';
+import { createSession } from '@clip-gen/runtime';
+import { tensor } from '@clip-gen/tensor';
+import { benchOptions, least, machine, median, printTable, saveFigures } from './measure.ts';
+import { writeRandomGpt } from './random-gpt.ts';
+import { startTorch, type OmpWaiting, type TorchPeer } from './torch-peer.ts';
+
+const CONFIGS: Readonly<Record<string, GptConfig>> = {
+  emoji: { model: 'gpt', tokens: 64, vocabularySize: 2048, conditionSize: 256, width: 192, layers: 6, heads: 3 },
+  'gpt2-medium': GPT_PRESETS['gpt2-medium'],
+};
+/** Ratio to PyTorch's tokens a second that each batch is to reach. */
+const GOALS: Readonly<Record<number, number>> = { 1: 1.1, 8: 2 };
+const TOP_K = 500;
+const VARIANTS = ['sdpa', 'matmul', 'static'] as const;
+/** Positions whose tokens are compared. */
+const COMPARED = 8;
+
+const options = benchOptions({
+  config: { type: 'string', default: 'both' },
+  threads: { type: 'string', default: '2' },
+  full: { type: 'boolean', default: false },
+});
+const threads = Number(options.threads);
+const names = options.config === 'both' ? (options.quick ? ['emoji'] : Object.keys(CONFIGS)) : [options.config];
+const batches = options.full ? [1, 8, 32] : [1, 8];
+
+interface Reply {
+  readonly ms: readonly number[];
+  readonly tokens: readonly number[];
+}
+/** A way to run the peer: one process for each OpenMP setting, one attention for each request. */
+interface Way {
+  readonly name: string;
+  readonly peer: TorchPeer;
+  readonly variant: (typeof VARIANTS)[number];
+}
+
+const rows: (readonly [string, number, number, number, number, string, string])[] = [];
+const figures: Record<string, unknown>[] = [];
+const before = machine();
+let torch: string | undefined;
+for (const name of names) {
+  const config = CONFIGS[name];
+  if (!config) throw new Error(`--config must be one of ${Object.keys(CONFIGS).join(', ')}, both; got ${name}`);
+  const folder = await mkdtemp(join(tmpdir(), 'clip-gen-bench-'));
+  const peers: TorchPeer[] = [];
+  try {
+    await benchConfig(name, config, folder, peers);
+  } finally {
+    for (const peer of peers) peer.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+console.log(`decoding, top-k ${TOP_K}, ${threads} threads; ${before}; ${torch ? `PyTorch ${torch}` : 'no peer'}`);
+const head = ['', 'median ms', 'least ms', 'tokens/s', '× PyTorch', 'goal', 'floor share'];
+printTable(
+  head,
+  rows.map(([title, mid, low, rate, ratio, goal, floor]) => [
+    title,
+    mid,
+    low,
+    rate,
+    Number.isNaN(ratio) ? '' : ratio,
+    goal,
+    floor,
+  ]),
+);
+await saveFigures(options.json, { bench: 'decode', threads, topK: TOP_K, rows: figures });
+
+async function benchConfig(name: string, config: GptConfig, folder: string, peers: TorchPeer[]): Promise<void> {
+  const weights = await writeRandomGpt(folder, config);
+  const part = await openGptPart(folder);
+  const sampler = await TokenSampler.open(part, { threads });
+  try {
+    const outOfCache = weightBytes(config) > 2 ** 28;
+    const bandwidthBytes = outOfCache ? (options.quick ? 2 ** 28 : 2 ** 30) : 0;
+    let bytesPerSecond = bandwidthBytes ? await readBandwidth(bandwidthBytes) : 0;
+    for (const waiting of ['passive', 'default'] as const satisfies readonly OmpWaiting[]) {
+      const peer = await startTorch('decode.py', { config, weights, threads, bandwidthBytes }, waiting);
+      if (!peer) break;
+      peers.push(peer);
+      torch = String(peer.hello['torch']);
+      bytesPerSecond = Math.max(bytesPerSecond, Number(peer.hello['bytesPerSecond']));
+    }
+    const condition = Array.from({ length: config.conditionSize }, (_, i) => Math.cos(i * i));
+    const unit = condition.map((value) => value / Math.hypot(...condition));
+    await checkTokens(sampler, peers[0], unit);
+    const ways = peers.flatMap((peer, i) =>
+      VARIANTS.map((variant) => ({ name: `${variant}, OpenMP ${i === 0 ? 'passive' : 'default'}`, peer, variant })),
+    );
+    for (const batch of batches) {
+      const way = await bestWay(ways, batch, unit);
+      const { own, theirs } = await turns(sampler, way, batch, unit);
+      const mid = median(own);
+      const floorMs = bytesPerSecond ? (weightBytes(config) / bytesPerSecond) * 1e3 : NaN;
+      const ratio = theirs.length > 0 ? median(theirs) / mid : NaN;
+      const floor = Number.isNaN(floorMs) ? '' : `${((100 * floorMs) / mid).toFixed(0)} % of ${floorMs.toFixed(1)} ms`;
+      const goal = name === 'gpt2-medium' && GOALS[batch] ? `≥ ${GOALS[batch]}` : '';
+      rows.push([`${name} B=${batch} clip-gen`, mid, least(own), (1e3 * batch) / mid, ratio, goal, floor]);
+      figures.push({ config: name, batch, medianMs: mid, leastMs: least(own), steps: own.length, ratio, floorMs });
+      if (!way) continue;
+      const peerMs = median(theirs);
+      rows.push([`${name} B=${batch} ${way.name}`, peerMs, least(theirs), (1e3 * batch) / peerMs, 1, '', '']);
+      figures.push({ config: name, batch, peer: way.name, medianMs: peerMs, leastMs: least(theirs) });
+    }
+  } finally {
+    await sampler.close();
+  }
+}
+
+/** Ours and the peer's by turns, some positions at a time; milliseconds of each step, of those after the first turn. */
+async function turns(sampler: TokenSampler, way: Way | undefined, batch: number, condition: readonly number[]) {
+  const { config } = sampler.part;
+  const small = config.tokens <= 64;
+  // A small model's weights stay in the processor's cache from step to step: whole grids, not to chill it at each turn.
+  const length = small ? config.tokens : 8;
+  const budgetMs = options.full ? 600_000 : options.quick ? 3_000 : 15_000;
+  const positions = small || options.full ? config.tokens : 48;
+  const grids = small ? (options.quick ? 3 : 12) : 1;
+  const own: number[] = [];
+  const theirs: number[] = [];
+  const start = performance.now();
+  for (let grid = 0; grid < grids && (grid < 2 || performance.now() - start < budgetMs); grid++) {
+    const steps = ownSteps(sampler, batch, condition, TOP_K, grid);
+    for (let position = 0; position < positions; position += length) {
+      const times = await take(steps, length);
+      const reply = await way?.peer.ask<Reply>({ batch, position, steps: length, variant: way.variant, topK: TOP_K, condition });
+      const warm = small ? grid > 0 : position > 0;
+      if (warm) {
+        own.push(...times.map(({ ms }) => ms));
+        theirs.push(...(reply?.ms ?? []));
+      }
+      if (!small && position > 0 && performance.now() - start > budgetMs) break;
+    }
+    await steps.return(undefined);
+  }
+  return { own, theirs };
+}
+
+/** The peer's fastest way at this batch, by a few steps each; one that is slow at once is not tried again. */
+async function bestWay(ways: readonly Way[], batch: number, condition: readonly number[]): Promise<Way | undefined> {
+  let best: { readonly way: Way; readonly ms: number } | undefined;
+  for (const way of ways) {
+    const ask = (position: number, steps: number): Promise<Reply> =>
+      way.peer.ask<Reply>({ batch, position, steps, variant: way.variant, topK: TOP_K, condition });
+    const first = await ask(0, 2);
+    if (best && Math.min(...first.ms) > 3 * best.ms) continue;
+    const ms = median((await ask(2, 4)).ms);
+    if (!best || ms < best.ms) best = { way, ms };
+  }
+  return best?.way;
+}
+
+interface OwnStep {
+  readonly ms: number;
+  readonly token: number;
+}
+
+/** One step of `TokenSampler` for each value: its time from the first row asked for to the last drawn. */
+async function* ownSteps(
+  sampler: TokenSampler,
+  batch: number,
+  condition: readonly number[],
+  topK: number,
+  seed: number,
+): AsyncGenerator<OwnStep, void, undefined> {
+  const request = { seed, candidates: batch, temperature: 1, topK };
+  const events = sampler.sample(Float32Array.from(condition), request);
+  for (;;) {
+    const start = performance.now();
+    let token = -1;
+    for (let row = 0; row < batch; row++) {
+      const event: IteratorResult<TokenEvent, void> = await events.next();
+      if (event.done) return;
+      if (row === 0) token = event.value.token;
+    }
+    yield { ms: performance.now() - start, token };
+  }
+}
+
+async function take(steps: AsyncGenerator<OwnStep, void, undefined>, count: number): Promise<OwnStep[]> {
+  const taken: OwnStep[] = [];
+  while (taken.length < count) {
+    const step = await steps.next();
+    if (step.done) break;
+    taken.push(step.value);
+  }
+  return taken;
+}
+
+/** @throws when the two sides draw different tokens though both take the likeliest */
+async function checkTokens(sampler: TokenSampler, peer: TorchPeer | undefined, condition: readonly number[]) {
+  const steps = ownSteps(sampler, 1, condition, 1, 0);
+  const own = (await take(steps, COMPARED)).map(({ token }) => token);
+  await steps.return(undefined);
+  const request = { batch: 1, position: 0, steps: COMPARED, variant: 'sdpa', topK: 1, condition };
+  const reply = await peer?.ask<Reply>(request);
+  if (reply && reply.tokens.join() !== own.join()) {
+    throw new Error(`the likeliest tokens must be the same: clip-gen ${own.join()}, PyTorch ${reply.tokens.join()}`);
+  }
+}
+
+/** Bytes that one step must read: every weight but the embeddings, of which it takes a row. */
+function weightBytes({ layers, width, vocabularySize }: GptConfig): number {
+  return 4 * (layers * (12 * width + 13) * width + (width + 1) * vocabularySize);
+}
+
+/** Bytes a second that ONNX Runtime sums, the best of five. */
+async function readBandwidth(bytes: number): Promise<number> {
+  const graph = new GraphBuilder('sum');
+  const columns = 2 ** 16;
+  const count = bytes / 4;
+  const x = graph.input('x', 'float32', [count / columns, columns]);
+  graph.output('sum', reduceSum(x, [1]));
+  const session = await createSession(encodeModel(graph), { threads });
+  try {
+    const values = tensor('float32', [count / columns, columns], new Float32Array(count).fill(1));
+    let best = Infinity;
+    for (let i = 0; i < 5; i++) {
+      const start = performance.now();
+      await session.run({ x: values });
+      best = Math.min(best, performance.now() - start);
+    }
+    return (bytes / best) * 1e3;
+  } finally {
+    await session.close();
+  }
+}
