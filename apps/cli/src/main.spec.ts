@@ -250,8 +250,8 @@ describe('clip-gen evaluate', () => {
     const { exitCode, stdout } = await call([...args(), '--prompts', '1', '--pictures', '1', '--retrieval', '2']);
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^reconstruction PSNR, 1 held-out pictures {2}\d+\.\d\d dB$/m);
-    expect(stdout).toMatch(/^picture to caption, train {13}\d of 2$/m);
-    expect(stdout).toMatch(/^prompts whose picture is nearest {6}1 of 1$/m);
+    expect(stdout).toMatch(/^picture to caption, train +\d of 2$/m);
+    expect(stdout).toMatch(/^prompts whose picture is nearest +1 of 1$/m);
   });
 
   it('needs names.json', async () => {

@@ -40,7 +40,7 @@ Examples:
  */
 export async function main(argv: readonly string[]): Promise<number | undefined> {
   const { debug } = readConfig();
-  process.stdout.on('error', leaveQuietly);
+  if (!process.stdout.listeners('error').includes(leaveQuietly)) process.stdout.on('error', leaveQuietly);
   try {
     const program = await programFor(argv);
     await program.parseAsync(argv, { from: 'user' });
@@ -48,8 +48,6 @@ export async function main(argv: readonly string[]): Promise<number | undefined>
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? undefined : USAGE_EXIT_CODE;
     return reportError(error, debug);
-  } finally {
-    process.stdout.off('error', leaveQuietly);
   }
 }
 

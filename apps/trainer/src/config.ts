@@ -71,6 +71,7 @@ export const clipTrainingSchema = z.strictObject({
     .int()
     .min(0)
     .max(49_408)
+    .refine((size) => size === 0 || size >= 514, 'Too small: expected 0 or at least 514, the bytes and two marks')
     .default(8192)
     .describe("Tokens of a vocabulary cut to the captions; 0 = OpenAI's 49,408"),
   ...common,

@@ -152,7 +152,7 @@ const BUILD: Readonly<Record<string, Build>> = {
     return a.numbers('axes').reduce((value, axis, i) => {
       const size = value.shape[axis] as number;
       const fromStart = (at: number): number => (at < 0 ? at + size : at);
-      return slice(value, axis, fromStart(starts[i]!), fromStart(ends[i]!), steps[i]!);
+      return slice(value, axis, fromStart(starts[i]!), fromStart(ends[i]!), steps[i]);
     }, x!);
   },
   Softmax: ([x], a) => softmax(x!, a.number('axis')),

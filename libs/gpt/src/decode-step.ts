@@ -55,7 +55,7 @@ export function emptyCache(config: GptConfig, batch: number): Map<string, Tensor
  */
 export function decodeStep(scope: Scope, config: GptConfig, inputs: DecodeInputs): DecodeOutputs {
   const { condition, token, position, total, past } = inputs;
-  const { tokens, vocabularySize, width, layers, heads } = config;
+  const { tokens, vocabularySize, width, layers } = config;
   const batch = condition.shape[0]!;
   const first = linear(scope.child('cond_proj'), condition, width); // (B, W)
   const table = scope.child('tok_emb').parameter('weight', [vocabularySize, width], normal(1));

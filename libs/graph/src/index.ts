@@ -68,4 +68,5 @@ export {
 export { crossEntropy } from './ops/objective.ts';
 export { argMax, argMin, reducedCount, reduceMean, reduceSum } from './ops/reduce.ts';
 export { concat, expand, pad, pixelShuffle, pixelUnshuffle, reshape, slice, split, transpose } from './ops/shape.ts';
+export { upsampledConv } from './ops/upsampled-convolution.ts';
 export { type Operand } from './ops/check.ts';

@@ -76,6 +76,7 @@ const NAMED: Readonly<Record<string, Build>> = {
   tanh: (x, b) => ops.tanh(x([b, 3])),
   transpose: (x, b) => ops.transpose(x([b, 3, 4]), [2, 0, 1]),
   upsampleNearest: (x, b) => ops.upsampleNearest(x([b, 3, 2, 4]), 2),
+  upsampledConv: (x, b) => ops.upsampledConv(x([b, 3, 2, 4]), x([5, 3, 3, 3]), x([5])),
   where: (x, b) => ops.where(x([b, 1], 'bool'), x([3]), 0),
 };
 

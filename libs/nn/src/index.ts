@@ -1,5 +1,5 @@
 export { selfAttention, type AttentionOptions } from './attention.ts';
-export { conv2d, same } from './convolution.ts';
+export { conv2d, same, upsampledConv2d } from './convolution.ts';
 export {
   constant,
   fanIn,

@@ -1,5 +1,5 @@
-import { add, reshape, silu, transpose, upsampleNearest, type Value } from '@clip-gen/graph';
-import { conv2d, groupNorm, same, selfAttention, type Scope } from '@clip-gen/nn';
+import { add, reshape, silu, transpose, type Value } from '@clip-gen/graph';
+import { conv2d, groupNorm, same, selfAttention, upsampledConv2d, type Scope } from '@clip-gen/nn';
 
 /** norm → SiLU → 3×3 → norm → SiLU → 3×3, plus the input (through 1×1 where the channels change). */
 export function residualBlock(scope: Scope, x: Value, out: number, groups: number): Value {
@@ -26,7 +26,7 @@ export function downsample(scope: Scope, x: Value): Value {
 
 /** Nearest ×2, then 3×3. */
 export function upsample(scope: Scope, x: Value): Value {
-  return conv2d(scope.child('conv'), upsampleNearest(x, 2), x.shape[1] as number, 3, { pads: same(3) });
+  return upsampledConv2d(scope.child('conv'), x, x.shape[1] as number);
 }
 
 /** Residual, attention, residual: the middle of encoder and decoder. */

@@ -1,4 +1,13 @@
-import { conv, encodeModel, GraphBuilder, mul, reduceSum, type ConvOptions } from '@clip-gen/graph';
+import {
+  conv,
+  encodeModel,
+  GraphBuilder,
+  mul,
+  reduceSum,
+  upsampledConv,
+  upsampleNearest,
+  type ConvOptions,
+} from '@clip-gen/graph';
 import { createSession, nativeChannelBlock } from '@clip-gen/runtime';
 import { tensor, type Tensor } from '@clip-gen/tensor';
 import { expectClose } from '@clip-gen/testing';
@@ -42,6 +51,37 @@ describe('convolution and its gradients', () => {
     }
   });
 
+  it.each([true, false])(
+    'upsampledConv is upsampling before a 3 × 3 convolution, with its gradients (bias %s)',
+    async (biased) => {
+      const graph = new GraphBuilder('upsampled');
+      const x = graph.input('x', 'float32', [2, 16, 3, 5]);
+      const w = graph.input('w', 'float32', [32, 16, 3, 3]);
+      const b = biased ? graph.input('b', 'float32', [32]) : null;
+      const inputs = b ? [x, w, b] : [x, w];
+      const ways = { apart: conv(upsampleNearest(x, 2), w, b, same), together: upsampledConv(x, w, b) };
+      for (const [way, y] of Object.entries(ways)) {
+        graph.output(`${way}.y`, y);
+        const slopes = gradients(mul(reduceSum(mul(y, y)), 0.5), inputs);
+        slopes.forEach((slope, i) => graph.output(`${way}.d${i}`, slope));
+      }
+      const session = await createSession(encodeModel(graph, { channelBlock: await nativeChannelBlock() }), {
+        threads: 1,
+      });
+      try {
+        const feeds = Object.fromEntries(inputs.map(({ name, shape }) => [name, wave(shape as number[], 0.37)]));
+        const results = await session.run(feeds);
+        for (const name of ['y', ...inputs.map((_, i) => `d${i}`)]) {
+          const [apart, together] = [results[`apart.${name}`]!, results[`together.${name}`]!];
+          expect(together.shape).toEqual(apart.shape);
+          expectClose(together.data as Float32Array, apart.data as Float32Array, { relative: 1e-5, scale: 'max' });
+        }
+      } finally {
+        await session.close();
+      }
+    },
+  );
+
   it('hands blocked activations from one convolution to the next', async () => {
     const block = await nativeChannelBlock();
     if (!block) return;
@@ -55,13 +95,16 @@ describe('convolution and its gradients', () => {
   });
 });
 
+function wave(shape: readonly number[], pace: number): Tensor<'float32'> {
+  const length = shape.reduce((a, b) => a * b, 1);
+  return tensor(
+    'float32',
+    shape,
+    Float32Array.from({ length }, (_, i) => Math.sin(pace * i * i + i)),
+  );
+}
+
 function feedsOf(c: Case): Record<'x' | 'w' | 'b', Tensor<'float32'>> {
-  const wave = (shape: readonly number[], pace: number): Tensor<'float32'> =>
-    tensor(
-      'float32',
-      shape,
-      Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(pace * i * i + i)),
-    );
   return { x: wave(c.x, 0.37), w: wave([c.outputs, c.x[1], ...c.kernel], 0.73), b: wave([c.outputs], 0.11) };
 }
 
@@ -99,8 +142,8 @@ function byDefinition(c: Case, feeds: Record<'x' | 'w' | 'b', Tensor<'float32'>>
       ];
       for (let i = 0; i < inputs; i++) {
         for (let tap = 0; tap < kh * kw; tap++) {
-          const h = row * stride + Math.floor(tap / kw) - pads[0]!;
-          const v = column * stride + (tap % kw) - pads[1]!;
+          const h = row * stride + Math.floor(tap / kw) - pads[0];
+          const v = column * stride + (tap % kw) - pads[1];
           if (h < 0 || h >= height || v < 0 || v >= width) continue;
           visit(at, ((n * inputs + i) * height + h) * width + v, (o * inputs + i) * kh * kw + tap);
         }

@@ -1,0 +1,35 @@
+/**
+ * Packs a trained model for shipping: `node --import tsx tools/pack-model.ts FROM TO`.
+ *
+ * Copies the configurations and tokenizer of clip/, vqgan/ and gpt/, and their weights in half precision; leaves out
+ * what only training needs (the discriminator).
+ */
+import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readSafetensors, toFloat16, writeSafetensors } from '@clip-gen/safetensors';
+import type { Tensor } from '@clip-gen/tensor';
+
+const [from, to] = process.argv.slice(2);
+if (from === undefined || to === undefined) {
+  console.error('usage: node --import tsx tools/pack-model.ts FROM TO   (e.g. runs/emoji models/emoji)');
+  process.exit(2);
+}
+
+let total = 0;
+for (const part of ['clip', 'vqgan', 'gpt']) {
+  await mkdir(join(to, part), { recursive: true });
+  const weights = await readSafetensors(join(from, part, 'model.safetensors'));
+  const kept: [string, Tensor][] = [];
+  for (const [name, tensor] of weights) {
+    if (!name.startsWith('discriminator.')) kept.push([name, tensor.dtype === 'float32' ? toFloat16(tensor) : tensor]);
+  }
+  const path = join(to, part, 'model.safetensors');
+  await writeSafetensors(path, kept);
+  await writeFile(join(to, part, 'config.json'), await readFile(join(from, part, 'config.json')));
+  const tokenizer = join(from, part, 'tokenizer.json');
+  if (await stat(tokenizer).catch(() => undefined)) await copyFile(tokenizer, join(to, part, 'tokenizer.json'));
+  const { size } = await stat(path);
+  total += size;
+  console.log(`${part}: ${kept.length} tensors, ${(size / 1e6).toFixed(1)} MB`);
+}
+console.log(`${to}: ${(total / 1e6).toFixed(1)} MB`);
