@@ -51,14 +51,20 @@ try {
   const empty = contender('node -e 0', async () => (await runProcess(process.execPath, ['-e', '0'])).ms);
   const contenders = [whole, empty];
   if ((await runProcess(PYTHON, ['-c', 'import torch']).catch(() => undefined)) !== undefined) {
-    contenders.push(contender('python -c "import torch"', async () => (await runProcess(PYTHON, ['-c', 'import torch'])).ms));
+    contenders.push(
+      contender('python -c "import torch"', async () => (await runProcess(PYTHON, ['-c', 'import torch'])).ms),
+    );
   } else console.log(`no peer: ${PYTHON} has no PyTorch; name another Python by CLIP_GEN_PYTHON`);
   const phases = new Map<string, Contender>();
   contenders.push(
     contender('the same in phases', async () => {
       const { ms, output } = await runProcess(process.execPath, ['--import', 'tsx', PHASES, model, PROMPT, picture]);
       for (const [name, took] of Object.entries(JSON.parse(output) as Record<string, number>)) {
-        if (!phases.has(name)) phases.set(name, contender(name, () => Promise.resolve(0)));
+        if (!phases.has(name))
+          phases.set(
+            name,
+            contender(name, () => Promise.resolve(0)),
+          );
         phases.get(name)!.times.push(took);
       }
       return ms;
@@ -82,7 +88,10 @@ try {
 }
 
 /** Milliseconds from the start of a process to its end, and what it printed. @throws when it fails */
-function runProcess(command: string, words: readonly string[]): Promise<{ readonly ms: number; readonly output: string }> {
+function runProcess(
+  command: string,
+  words: readonly string[],
+): Promise<{ readonly ms: number; readonly output: string }> {
   return new Promise((resolve, reject) => {
     const start = performance.now();
     const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'pipe'] });

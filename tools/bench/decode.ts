@@ -140,7 +140,14 @@ async function turns(sampler: TokenSampler, way: Way | undefined, batch: number,
     const steps = ownSteps(sampler, batch, condition, TOP_K, grid);
     for (let position = 0; position < positions; position += length) {
       const times = await take(steps, length);
-      const reply = await way?.peer.ask<Reply>({ batch, position, steps: length, variant: way.variant, topK: TOP_K, condition });
+      const reply = await way?.peer.ask<Reply>({
+        batch,
+        position,
+        steps: length,
+        variant: way.variant,
+        topK: TOP_K,
+        condition,
+      });
       const warm = small ? grid > 0 : position > 0;
       if (warm) {
         own.push(...times.map(({ ms }) => ms));

@@ -26,7 +26,10 @@ export interface Rounds {
 const REST_MS = 20;
 
 /** Runs the contenders in turn, round after round, so that whatever else the machine does meets all of them. */
-export async function interleave(contenders: readonly Contender[], { warmup, rounds, budgetMs }: Rounds): Promise<void> {
+export async function interleave(
+  contenders: readonly Contender[],
+  { warmup, rounds, budgetMs }: Rounds,
+): Promise<void> {
   const start = performance.now();
   for (let round = -warmup; round < rounds; round++) {
     if (round > 0 && budgetMs !== undefined && performance.now() - start > budgetMs) break;
@@ -52,11 +55,6 @@ export function median(times: readonly number[]): number {
 }
 
 export const least = (times: readonly number[]): number => Math.min(...times);
-
-/** The one with the smallest median. */
-export function fastest<C extends Contender>(contenders: readonly C[]): C | undefined {
-  return contenders.toSorted((a, b) => median(a.times) - median(b.times))[0];
-}
 
 /** The options every bench has, and its own. */
 export function benchOptions<O extends NonNullable<ParseArgsConfig['options']>>(own: O) {

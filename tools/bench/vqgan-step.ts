@@ -6,9 +6,6 @@
  *
  * Prints wall time and the processor time of all threads: on a machine that others use, compare the latter's `best`.
  */
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { gradients } from '../../libs/autodiff/src/index.ts';
 import { add, encodeModel, GraphBuilder } from '../../libs/graph/src/index.ts';
 import { l1, mse } from '../../libs/losses/src/index.ts';
@@ -16,6 +13,7 @@ import { initialize, Scope } from '../../libs/nn/src/index.ts';
 import { createSession, nativeChannelBlock } from '../../libs/runtime/src/index.ts';
 import { emptyTensor, tensor, type Tensor } from '../../libs/tensor/src/index.ts';
 import { decodeLatents, encodeLatents, quantize, type VqganConfig } from '../../libs/vqgan/src/index.ts';
+import { startTorch, type OmpWaiting } from './torch-peer.ts';
 
 const THREADS = 2;
 const BATCH = 32;
@@ -49,13 +47,34 @@ const contenders: Contender[] = [];
 const channelBlock = await nativeChannelBlock();
 const own = await prepare(channelBlock);
 contenders.push({ name: channelBlock ? `clip-gen, blocks of ${channelBlock}` : 'clip-gen', run: own.run, steps: [] });
-const peer = await startTorch();
-if (peer) {
-  if (peer.parameters !== own.parameters) {
-    throw new Error(`the models differ: ${own.parameters} parameters here, ${peer.parameters} in PyTorch`);
+const asked = {
+  threads: THREADS,
+  batch: BATCH,
+  config: {
+    image_size: CONFIG.imageSize,
+    patch: CONFIG.patchSize,
+    channels: CONFIG.channels,
+    multipliers: CONFIG.multipliers,
+    encoder_blocks: CONFIG.blocks,
+    decoder_blocks: CONFIG.blocks + 1,
+    attention_resolutions: CONFIG.attentionSides,
+    norm_groups: CONFIG.groups,
+    codebook_size: CONFIG.codebookSize,
+    codebook_dim: CONFIG.codeSize,
+  },
+};
+const peers: Awaited<ReturnType<typeof startTorch>>[] = [];
+for (const waiting of ['passive', 'default'] satisfies OmpWaiting[]) {
+  const peer = await startTorch('vqgan-step.py', asked, waiting);
+  if (!peer) break;
+  peers.push(peer);
+  if (peer.hello['parameters'] !== own.parameters) {
+    throw new Error(
+      `the models differ: ${own.parameters} parameters here, ${String(peer.hello['parameters'])} in PyTorch`,
+    );
   }
   for (const layout of ['contiguous', 'channels_last']) {
-    contenders.push({ name: `torch, ${layout}`, run: () => peer.step(layout), steps: [] });
+    contenders.push({ name: `torch, ${layout}, ${waiting} waits`, run: () => peer.ask<Step>({ layout }), steps: [] });
   }
 }
 for (let round = 0; round < WARMUP_ROUNDS + ROUNDS; round++) {
@@ -65,26 +84,26 @@ for (let round = 0; round < WARMUP_ROUNDS + ROUNDS; round++) {
   }
 }
 await own.close();
-peer?.close();
+for (const peer of peers) peer?.close();
 
 const sorted = (values: readonly number[]): number[] => values.toSorted((a, b) => a - b);
 const median = (values: readonly number[]): number => sorted(values)[Math.floor(values.length / 2)]!;
 console.log(
   `VQGAN step, ${(own.parameters / 1e6).toFixed(1)}M parameters, batch ${BATCH}, ${THREADS} threads` +
-    `${peer ? `, torch ${peer.version}` : ''}; milliseconds of ${ROUNDS} rounds`,
+    `${peers[0] ? `, torch ${String(peers[0].hello['torch'])}` : ''}; milliseconds of ${ROUNDS} rounds`,
 );
-console.log(`${''.padEnd(26)}    median      best  CPU median  CPU best`);
+console.log(`${''.padEnd(38)}    median      best  CPU median  CPU best`);
 const rows = contenders.map(({ name, steps }) => {
   const [wall, cpu] = [steps.map((step) => step.ms), steps.map((step) => step.cpuMs)];
   const figures = [median(wall), sorted(wall)[0]!, median(cpu), sorted(cpu)[0]!];
-  console.log(name.padEnd(26) + figures.map((ms, i) => ms.toFixed(0).padStart(i === 2 ? 12 : 10)).join(''));
+  console.log(name.padEnd(38) + figures.map((ms, i) => ms.toFixed(0).padStart(i === 2 ? 12 : 10)).join(''));
   return figures;
 });
 const [ours, ...theirs] = rows;
 if (theirs.length > 0) {
   const ratios = ours!.map((ms, i) => ms / Math.min(...theirs.map((row) => row[i]!)));
   console.log(
-    'ratio to the peer’s best'.padEnd(26) + ratios.map((r, i) => r.toFixed(2).padStart(i === 2 ? 12 : 10)).join(''),
+    'ratio to the peer’s best'.padEnd(38) + ratios.map((r, i) => r.toFixed(2).padStart(i === 2 ? 12 : 10)).join(''),
   );
 }
 
@@ -119,49 +138,5 @@ async function prepare(block: 8 | 16 | undefined) {
       return { ms, cpuMs: (user + system) / 1e3 };
     },
     close: () => session.close(),
-  };
-}
-
-/** Starts vqgan-step.py; undefined, with advice, where there is no PyTorch. */
-async function startTorch() {
-  const python = process.env['CLIP_GEN_PYTHON'] ?? 'python3';
-  const script = fileURLToPath(new URL('vqgan-step.py', import.meta.url));
-  const config = {
-    image_size: CONFIG.imageSize,
-    patch: CONFIG.patchSize,
-    channels: CONFIG.channels,
-    multipliers: CONFIG.multipliers,
-    encoder_blocks: CONFIG.blocks,
-    decoder_blocks: CONFIG.blocks + 1,
-    attention_resolutions: CONFIG.attentionSides,
-    norm_groups: CONFIG.groups,
-    codebook_size: CONFIG.codebookSize,
-    codebook_dim: CONFIG.codeSize,
-  };
-  // Idle OpenMP threads would spin through our turns.
-  const env = { ...process.env, GOMP_SPINCOUNT: '0', OMP_WAIT_POLICY: 'PASSIVE', KMP_BLOCKTIME: '0' };
-  const request = JSON.stringify({ threads: THREADS, batch: BATCH, config });
-  const child = spawn(python, [script, request], { env, stdio: ['pipe', 'pipe', 'ignore'] });
-  child.on('error', () => undefined); // shows as an end of output below
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const answer = async <T>(): Promise<T | undefined> => {
-    const { value, done } = await lines.next();
-    return done ? undefined : (JSON.parse(value) as T);
-  };
-  const hello = await answer<{ torch: string; parameters: number }>();
-  if (!hello) {
-    console.log(`no PyTorch in ${python}: install it (pip install torch) or name another Python by CLIP_GEN_PYTHON`);
-    return undefined;
-  }
-  return {
-    version: hello.torch,
-    parameters: hello.parameters,
-    async step(layout: string): Promise<Step> {
-      child.stdin.write(`${JSON.stringify({ layout })}\n`);
-      const reply = await answer<Step>();
-      if (!reply) throw new Error('vqgan-step.py ended early');
-      return reply;
-    },
-    close: () => child.stdin.end(),
   };
 }

@@ -90,7 +90,7 @@ async function expectExact<B>(
   return whole;
 }
 
-describe('goes on to the last digit', () => {
+describe('goes on to the last digit', { timeout: 240_000 }, () => {
   const datasets: ImageDataset[] = [];
   let pictures: string;
   let small: ImageDataset;
@@ -125,7 +125,7 @@ describe('goes on to the last digit', () => {
       settings,
     );
     expect(metrics.map((values) => 'discriminator' in values)).toEqual(metrics.map((_, step) => step >= 3));
-  }, 180_000);
+  });
 
   it('gpt: dropped and noisy conditions, embedding loss', async () => {
     const models = await temporaryFolder();

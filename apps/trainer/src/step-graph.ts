@@ -1,6 +1,6 @@
 import { gradients, type Target } from '@clip-gen/autodiff';
 import { encodeModel, usedParameters, type GraphBuilder, type Value } from '@clip-gen/graph';
-import { createSession, type Session } from '@clip-gen/runtime';
+import { createSession, nativeChannelBlock, type Session } from '@clip-gen/runtime';
 import type { Tensor } from '@clip-gen/tensor';
 import { gradientName } from './trainable.ts';
 
@@ -29,7 +29,8 @@ export class StepGraph {
 
   /** @param threads 0 = all cores */
   static async compile(graph: GraphBuilder, threads: number): Promise<StepGraph> {
-    const session = await createSession(encodeModel(graph), threads > 0 ? { threads } : {});
+    const model = encodeModel(graph, { channelBlock: await nativeChannelBlock() });
+    const session = await createSession(model, threads > 0 ? { threads } : {});
     return new StepGraph(session, usedParameters(graph));
   }
 

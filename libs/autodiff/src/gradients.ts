@@ -43,7 +43,7 @@ export function gradients(targets: readonly Target[] | Value, withRespectTo: rea
     if (rule === 'inference') {
       throw new ClipGenError('failed_precondition', `${node.op} is an inference operator and has no gradient`);
     }
-    if (cotangents.slice(1).some((cotangent) => cotangent !== null)) {
+    if (node.op !== 'Split' && cotangents.slice(1).some((cotangent) => cotangent !== null)) {
       throw new ClipGenError('failed_precondition', `only the first result of ${node.op} has a gradient`);
     }
     const needs = node.inputs.map((input) => input !== null && depends.has(input.name));

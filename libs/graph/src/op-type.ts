@@ -49,6 +49,7 @@ export const ONNX_OPS = [
   'Softmax',
   'Softplus',
   'SpaceToDepth',
+  'Split',
   'Sqrt',
   'Sub',
   'Tanh',

@@ -1,4 +1,4 @@
-import { add, fusedMatMul, matMul, reshape, slice, softmax, transpose, type Value } from '@clip-gen/graph';
+import { add, fusedMatMul, matMul, reshape, softmax, split, transpose, type Value } from '@clip-gen/graph';
 import { ClipGenError } from '@clip-gen/errors';
 import { tensor } from '@clip-gen/tensor';
 import { fanIn, xavier, zeros, type Initializer } from './initializer.ts';
@@ -30,8 +30,11 @@ export function selfAttention(scope: Scope, x: Value, options: AttentionOptions)
   const bias = scope.parameter('in_proj_bias', [3 * width], zeros);
   const packed = reshape(project(x, weight, bias), [batch, length, 3, heads, size]);
   const parts = transpose(packed, [2, 0, 3, 1, 4]); // (3, B, H, T, D)
-  const part = (i: number): Value => reshape(slice(parts, 0, i, i + 1), [batch, heads, length, size]);
-  const [q, k, v] = [part(0), part(1), part(2)]; // (B, H, T, D)
+  const [q, k, v] = split(parts, 0, 3).map((part) => reshape(part, [batch, heads, length, size])) as [
+    Value,
+    Value,
+    Value,
+  ]; // (B, H, T, D)
   const scores = fusedMatMul(q, k, { transB: true, alpha: 1 / Math.sqrt(size) }); // (B, H, T, T)
   const weights = softmax(causal ? add(scores, causalMask(x, length)) : scores, -1);
   const mixed = reshape(transpose(matMul(weights, v), [0, 2, 1, 3]), [batch, length, width]);

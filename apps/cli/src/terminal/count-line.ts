@@ -8,8 +8,15 @@ export interface CountLine {
 /** A counting line on stderr. */
 export function startCountLine(stream: NodeJS.WriteStream = process.stderr): CountLine {
   if (!stream.isTTY) return { update: () => undefined, stop: () => undefined };
+  let shown = false;
   return {
-    update: (stage, done, total) => stream.write(`\r\x1b[K${stage}: ${done} of ${total}`),
-    stop: () => stream.write('\r\x1b[K'),
+    update: (stage, done, total) => {
+      stream.write(`\r\x1b[K${stage}: ${done} of ${total}`);
+      shown = true;
+    },
+    stop: () => {
+      if (shown) stream.write('\r\x1b[K');
+      shown = false;
+    },
   };
 }

@@ -19,12 +19,16 @@ export async function startProgressBar(stream: NodeJS.WriteStream = process.stde
     Presets.shades_classic,
   );
   bar.start(100, 0, { stage: 'loading the model' });
+  let stopped = false;
   return {
     update: ({ stage, done, total }) => {
       const share = done / total;
       const all = stage === 'tokens' ? share * TOKENS_SHARE : TOKENS_SHARE + share * (1 - TOKENS_SHARE);
       bar.update(Math.floor(all * 100), { stage: stage === 'tokens' ? 'drawing' : 'choosing the best' });
     },
-    stop: () => bar.stop(),
+    stop: () => {
+      if (!stopped) bar.stop(); // a second time it would clear the line that is there now
+      stopped = true;
+    },
   };
 }

@@ -1,4 +1,6 @@
 import {
+  concat,
+  expand,
   intAttribute,
   intsAttribute,
   normalizeAxis,
@@ -46,6 +48,14 @@ export const shapeRules = {
     const begin = x.shape.map((_, i) => (i === axis ? start : 0));
     const end = x.shape.map((_, i) => (i === axis ? Math.max(0, size - start - span) : 0));
     return [slice(pad(spread, begin, end), axis, 0, size), null, null, null, null];
+  },
+  // the parts' gradients side by side; zeros for a part that has none
+  Split: (node, parts) => {
+    const axis = intAttribute(node.attributes, 'axis', 0);
+    const all = parts.map(
+      (dy, i) => dy ?? expand(node.inputs[0]!.graph.scalar(0), staticShape(node.outputs[i]!.shape, 'Split')),
+    );
+    return [concat(all, axis)];
   },
   Pad: (node, [dy]) => {
     const x = node.inputs[0]!;

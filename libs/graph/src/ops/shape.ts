@@ -102,14 +102,17 @@ export function slice(x: Value, axis: number, start: number, end: number, step =
   return emitOne('Slice', [x, g.int64([start]), g.int64([last]), g.int64([at]), g.int64([step])], {}, x.dtype, shape);
 }
 
-/** `parts` slices of equal size along `axis`. */
-export function split(x: Value, axis: number, parts: number): Value[] {
-  const size = staticDim(x.shape, normalizeAxis(axis, x.shape.length, 'Split'), 'Split');
+/** ai.onnx@18::Split into `parts` of equal size along `axis`. */
+export function split(x: Value, axis: number, parts: number): readonly Value[] {
+  const at = normalizeAxis(axis, x.shape.length, 'Split');
+  const size = staticDim(x.shape, at, 'Split');
   if (size % parts !== 0) {
     throw new ClipGenError('invalid_argument', `Split: parts must divide ${size}; got ${parts}`);
   }
-  const each = size / parts;
-  return Array.from({ length: parts }, (_, i) => slice(x, axis, i * each, (i + 1) * each));
+  if (parts === 1) return [x];
+  const shape = x.shape.map((dim, i) => (i === at ? size / parts : dim));
+  const outputs = Array.from({ length: parts }, () => ({ dtype: x.dtype, shape }));
+  return x.graph.emit('Split', [x], { axis: int(at), num_outputs: int(parts) }, outputs);
 }
 
 /** ai.onnx@13::Pad with zeros: `begin[i]` elements before and `end[i]` after axis i. */

@@ -1,0 +1,56 @@
+import { readFile } from 'node:fs/promises';
+import { describe, expect, it } from 'vitest';
+import { clipTrainingSchema, gptTrainingSchema, parseTraining, vqganTrainingSchema } from './config.ts';
+import { settingRows, settingsTable } from './settings-table.ts';
+
+const SCHEMAS = { clip: clipTrainingSchema, vqgan: vqganTrainingSchema, gpt: gptTrainingSchema };
+
+describe('parseTraining', () => {
+  it.each([
+    [{ model: 'huge' }, 'model: Invalid option: expected one of "vit-b-32"|"vit-64"; got "huge"'],
+    [{ model: { model: 'clip' } }, 'model.embeddingSize: Invalid input: expected number, received undefined'],
+    [{ bogus: 1 }, 'Unrecognized key: "bogus"'],
+    [{ augmentation: { tilt: 3 } }, 'augmentation: Unrecognized key: "tilt"; got {"tilt":3}'],
+    [{ batchSize: 0 }, 'batchSize: Too small: expected number to be >=1; got 0'],
+    [{ batchSize: '8' }, 'batchSize: Invalid input: expected number, received string; got "8"'],
+    [
+      { vocabularySize: 100 },
+      'vocabularySize: Too small: expected 0 or at least 514, the bytes and two marks; got 100',
+    ],
+    [{ augmentation: { flip: 'ja' } }, 'augmentation.flip: Invalid input: expected boolean, received string; got "ja"'],
+  ])('says in one line what is wrong with %j', (given, message) => {
+    expect(() => parseTraining(clipTrainingSchema, given)).toThrow(`training settings: ${message}`);
+  });
+
+  it.each(Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[])('fills in the defaults of %s', (stage) => {
+    const settings: object = parseTraining(SCHEMAS[stage], {});
+    for (const { name, default: value } of settingRows(SCHEMAS[stage])) {
+      const found = name.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown>)[key], settings);
+      expect(found, name).toEqual(value === '' ? undefined : JSON.parse(value.slice(1, -1)));
+    }
+  });
+});
+
+describe('README', () => {
+  it.each(Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[])(
+    'has the settings of %s, as the schema has them',
+    async (stage) => {
+      const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8');
+      const section = readme.split(`### ${stage}\n`)[1]!.split('\n#')[0]!;
+      // Prettier pads the cells.
+      const lines = section.split('\n').filter((line) => line.startsWith('|') && !line.startsWith('| ---'));
+      const tidy = (line: string): string => line.replace(/\s*\|\s*/g, '|');
+      const expected = settingsTable(SCHEMAS[stage])
+        .split('\n')
+        .filter((line) => !line.startsWith('| ---'));
+      expect(lines.map(tidy)).toEqual(expected.map(tidy));
+    },
+  );
+
+  it.each(Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[])('explains every setting of %s', (stage) => {
+    for (const { name, meaning, values } of settingRows(SCHEMAS[stage])) {
+      expect(meaning, name).not.toBe('');
+      expect(values, name).not.toBe('');
+    }
+  });
+});
