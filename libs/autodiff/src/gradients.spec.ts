@@ -10,6 +10,7 @@ import {
   pow,
   reduceSum,
   relu,
+  split,
   stopGradient,
   sub,
   type Value,
@@ -40,6 +41,13 @@ describe('gradients', () => {
     const targets = [{ value: a, cotangent: x }, { value: reduceSum(b) }];
     graph.output('dx', gradients(targets, [x])[0]!); // 2·x + 2x
     expect((await runGraph(graph, { x: X }))['dx']!.data).toEqual(X.data.map((v) => 4 * v));
+  });
+
+  it('gives zeros to the parts of a split that are not used', async () => {
+    const { graph, x } = vector();
+    const [, middle] = split(x, 0, 3);
+    graph.output('dx', gradients(reduceSum(mul(middle!, middle!)), [x])[0]!);
+    expect([...(await runGraph(graph, { x: X }))['dx']!.data]).toEqual([0, -4, 0]);
   });
 
   it('can be asked for a value in between and for what lies before it', async () => {

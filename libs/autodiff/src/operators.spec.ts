@@ -43,6 +43,7 @@ import {
   slice,
   softmax,
   softplus,
+  split,
   sqrt,
   straightThrough,
   sub,
@@ -162,8 +163,10 @@ const BUILD: Readonly<Record<string, Build>> = {
   },
   Softplus: unary(softplus),
   Split: ([x], a) => {
+    const sizes = a.numbers('split');
+    if (sizes.every((size) => size === sizes[0])) return split(x!, a.number('axis'), sizes.length);
     let start = 0;
-    return a.numbers('split').map((size) => slice(x!, a.number('axis'), start, (start += size)));
+    return sizes.map((size) => slice(x!, a.number('axis'), start, (start += size)));
   },
   Sqrt: unary(sqrt),
   StraightThrough: binary(straightThrough),
