@@ -9,5 +9,6 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    env: { NX_ISOLATE_PLUGINS: 'false' }, // Nx's project graph without a process for each plugin
   },
 });

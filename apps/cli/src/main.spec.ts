@@ -144,6 +144,7 @@ describe('clip-gen generate', () => {
       '--format must be png, as --out says, or left out; got "webp"',
     ],
     [['generate', 'pizza', '--model', '/no/model'], '/no/model/clip/config.json does not exist'],
+    [['generate', 'pizza', '--model', '/no/model', '--top-p', '0'], '--top-p must be in (0, 1]; got 0'],
   ])('refuses %j before any work', async (args, line) => {
     const defaults = args.includes('--model') ? [] : ['--model', model];
     const out = args.includes('--out') ? [] : ['--out', join(folder, 'never.png')];
@@ -205,6 +206,21 @@ describe('clip-gen generate', () => {
   });
 });
 
+describe('a pipe that closes', () => {
+  const closed = Object.assign(new Error('write EPIPE'), { code: 'EPIPE' });
+
+  it.each([
+    ['generate', [0]],
+    ['train', []],
+  ])('ends %s: %j', async (name, exits) => {
+    await call([name, '--help']);
+    const codes: unknown[] = [];
+    vi.spyOn(process, 'exit').mockImplementation(((code: unknown) => codes.push(code)) as never);
+    for (const listener of process.stdout.listeners('error')) listener.call(process.stdout, closed);
+    expect(codes).toEqual(exits);
+  });
+});
+
 describe('clip-gen evaluate', () => {
   let data: string;
   beforeAll(async () => {
@@ -252,6 +268,27 @@ describe('clip-gen evaluate', () => {
     expect(stdout).toMatch(/^reconstruction PSNR, 1 held-out pictures {2}\d+\.\d\d dB$/m);
     expect(stdout).toMatch(/^picture to caption, train +\d of 2$/m);
     expect(stdout).toMatch(/^prompts whose picture is nearest +1 of 1$/m);
+  });
+
+  it('refuses how to draw before it measures', async () => {
+    const { exitCode, stdout, stderr } = await call([...args(), '--top-p', '0']);
+    expect({ exitCode, stdout, stderr }).toEqual({
+      exitCode: 2,
+      stdout: '',
+      stderr: 'clip-gen: --top-p must be in (0, 1]; got 0\n',
+    });
+  });
+
+  it('needs a common name', async () => {
+    const path = join(data, 'names.json');
+    const names = await readFile(path, 'utf8');
+    await writeFile(path, names.replaceAll('true', 'false'));
+    const { exitCode, stderr } = await call(args());
+    await writeFile(path, names);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 2,
+      stderr: `clip-gen: ${path} must list at least one common name\n`,
+    });
   });
 
   it('needs names.json', async () => {

@@ -7,6 +7,8 @@ interface LazyCommand {
   readonly summary: string;
   /** Loads the command's code: `generate` does not wait for the trainer's. */
   readonly load: () => Promise<Command>;
+  /** Its work matters without a reader: it goes on when stdout's pipe closes. */
+  readonly outlivesReader?: true;
 }
 
 const COMMANDS: Readonly<Record<string, LazyCommand>> = {
@@ -21,6 +23,7 @@ const COMMANDS: Readonly<Record<string, LazyCommand>> = {
   train: {
     summary: 'Train one of the three models on a folder of pictures',
     load: async () => (await import('@clip-gen/trainer')).trainCommand(),
+    outlivesReader: true,
   },
 };
 
@@ -40,7 +43,8 @@ Examples:
  */
 export async function main(argv: readonly string[]): Promise<number | undefined> {
   const { debug } = readConfig();
-  if (!process.stdout.listeners('error').includes(leaveQuietly)) process.stdout.on('error', leaveQuietly);
+  const onPipeError = COMMANDS[argv[0] ?? '']?.outlivesReader ? stayQuietly : leaveQuietly;
+  process.stdout.off('error', leaveQuietly).off('error', stayQuietly).on('error', onPipeError);
   try {
     const program = await programFor(argv);
     await program.parseAsync(argv, { from: 'user' });
@@ -86,6 +90,11 @@ function writeOneLine(message: string, write: (text: string) => void): void {
 
 /** `clip-gen … | head` closes the pipe early: that is no failure of ours. */
 function leaveQuietly(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+}
+
+/** `clip-gen train … | head`: hours of training are not thrown away for a reader that has gone. */
+function stayQuietly(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
 }

@@ -1,4 +1,4 @@
-import { access, constants, stat } from 'node:fs/promises';
+import { access, constants, lstat, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
 
@@ -19,7 +19,13 @@ export interface OutputFiles {
   readonly main: string;
   /** One file a picture, best first: `main` alone, or `NAME-1.png`, `NAME-2.png`, … */
   readonly pictures: readonly string[];
+  /** The file was named by --out, and may be replaced. */
+  readonly replace: boolean;
 }
+
+/** Bytes of a name that was made from the prompt, without seed, number and ending: with them at most 200. */
+const MAX_STEM_BYTES = 160;
+const MAX_STEM_CHARACTERS = 60;
 
 export interface OutputRequest {
   readonly prompt: string;
@@ -38,18 +44,25 @@ export interface OutputRequest {
  */
 export async function planOutput(request: OutputRequest): Promise<OutputFiles> {
   const { out, format, pictures } = request;
-  const main = out === undefined ? await freeName(request) : withExtension(out, format);
-  const folder = dirname(main);
-  await checkWritable(folder);
-  const extension = extname(main);
-  const stem = join(folder, basename(main, extension));
-  const numbered = Array.from({ length: pictures }, (_, i) => `${stem}-${i + 1}${extension}`);
-  const files = { format: FORMATS[extension.toLowerCase()]!, main, pictures: pictures === 1 ? [main] : numbered };
+  if (out === undefined) {
+    await checkWritable('.');
+    return freeNames(request);
+  }
+  const main = withExtension(out, format);
+  await checkWritable(dirname(main));
+  const files = { ...namesFrom(main, pictures), replace: true };
   for (const file of new Set([main, ...files.pictures])) {
     const existing = await stat(file).catch(() => undefined);
     if (existing && !existing.isFile()) throw invalidArgument('--out', 'a file', `${file}, which is a folder`);
   }
   return files;
+}
+
+function namesFrom(main: string, count: number): Omit<OutputFiles, 'replace'> {
+  const extension = extname(main);
+  const stem = join(dirname(main), basename(main, extension));
+  const numbered = Array.from({ length: count }, (_, i) => `${stem}-${i + 1}${extension}`);
+  return { format: FORMATS[extension.toLowerCase()]!, main, pictures: count === 1 ? [main] : numbered };
 }
 
 function withExtension(out: string, format: FormatName | undefined): string {
@@ -64,18 +77,31 @@ function withExtension(out: string, format: FormatName | undefined): string {
   return out;
 }
 
-/** `a-slice-of-pizza.png`; with the seed where that is taken. */
-async function freeName({ prompt, seed, format = 'png' }: OutputRequest): Promise<string> {
+/** `a-slice-of-pizza.png`; with the seed, then a number too, where one of the files is there already. */
+async function freeNames({ prompt, seed, pictures, format = 'png' }: OutputRequest): Promise<OutputFiles> {
+  const stem = stemFrom(prompt);
+  for (let attempt = 0; ; attempt++) {
+    const suffix = attempt === 0 ? '' : `-seed${seed}${attempt === 1 ? '' : `-${attempt}`}`;
+    const files = namesFrom(`${stem}${suffix}.${format}`, pictures);
+    const found = await Promise.all([files.main, ...files.pictures].map((file) => lstat(file).catch(() => undefined)));
+    if (found.every((entry) => entry === undefined)) return { ...files, replace: false };
+  }
+}
+
+/** The prompt's letters and digits, words joined by `-`; cut between characters. */
+function stemFrom(prompt: string): string {
   const words = prompt
     .normalize('NFKD')
     .toLowerCase()
     .replace(/\p{M}/gu, '')
     .replace(/[^\p{L}\p{N}]+/gu, '-')
     .replace(/^-+|-+$/g, '');
-  const stem = [...words].slice(0, 60).join('').replace(/-+$/, '') || 'picture';
-  const first = `${stem}.${format}`;
-  const taken = await stat(first).catch(() => undefined);
-  return taken ? `${stem}-seed${seed}.${format}` : first;
+  let stem = '';
+  for (const character of [...words].slice(0, MAX_STEM_CHARACTERS)) {
+    if (Buffer.byteLength(stem + character) > MAX_STEM_BYTES) break;
+    stem += character;
+  }
+  return stem.replace(/-+$/, '') || 'picture';
 }
 
 async function checkWritable(folder: string): Promise<void> {

@@ -56,6 +56,7 @@ export async function runGenerate(prompt: string, flags: GenerateFlags): Promise
     topP: flags.topP,
     guidance: flags.guidance,
   };
+  validateRequest(request); // what holds for every model, before files are looked for
   const files = await planOutput({ ...flags, prompt, pictures: flags.n, seed });
   const parts = await openModelParts(flags.model ?? config.modelFolder);
   validateRequest(request, parts.gpt.config.vocabularySize);
@@ -97,7 +98,7 @@ async function savePictures(
   }
   const save = async (path: string, image: RgbImage): Promise<void> => {
     const bytes = await encodeImage(image, { format: files.format });
-    await writeFile(path, bytes).catch((cause: unknown) => {
+    await writeFile(path, bytes, { flag: files.replace ? 'w' : 'wx' }).catch((cause: unknown) => {
       const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
       throw new ClipGenError('failed_precondition', `${path} cannot be written (${reason})`, { cause });
     });

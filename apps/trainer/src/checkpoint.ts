@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
 import { readSafetensors, writeSafetensors } from '@clip-gen/safetensors';
@@ -6,6 +6,7 @@ import type { Tensor } from '@clip-gen/tensor';
 import { z } from 'zod';
 import { hashFile } from './file-hash.ts';
 import { describeDifference } from './identity.ts';
+import { describeIssues, readText } from './read-text.ts';
 import type { StageState } from './stage.ts';
 
 /** The loop's own place. */
@@ -74,7 +75,7 @@ export class CheckpointFolder {
    * The newest whole checkpoint, or none. A damaged one is named through `warn` and the one before it is used. What an
    * interrupted save left is removed.
    *
-   * @throws failed_precondition when it belongs to another stage or other settings
+   * @throws failed_precondition when it belongs to another stage or other settings, or cannot be read now
    * @throws data_corrupt when there are checkpoints and none is whole
    */
   async load(warn: (message: string) => void): Promise<Checkpoint | undefined> {
@@ -131,12 +132,11 @@ export class CheckpointFolder {
   async #read(folder: string): Promise<Checkpoint> {
     const damaged = (reason: string, cause?: unknown): ClipGenError =>
       new ClipGenError('data_corrupt', `checkpoint ${folder} is damaged (${reason})`, { cause });
-    let record: z.infer<typeof recordSchema>;
-    try {
-      record = recordSchema.parse(JSON.parse(await readFile(join(folder, RECORD), 'utf8')));
-    } catch (error) {
-      throw damaged(`${RECORD} cannot be read`, error);
-    }
+    const record = await readRecord(join(folder, RECORD)).catch((error: unknown) => {
+      // What cannot be read now is perhaps whole: an older checkpoint must not take its place.
+      if (!(error instanceof ClipGenError) || error.code === 'failed_precondition') throw error;
+      throw damaged(error.message, error);
+    });
     if (record.stage !== this.stage || record.identity !== this.identity) {
       const difference =
         record.stage === this.stage
@@ -153,12 +153,43 @@ export class CheckpointFolder {
         return { progress: record.progress, notes: record.notes, tensors: await readSafetensors(path) };
       }
     } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== undefined && UNREADABLE.has(code)) throw unreadable(path, error);
       throw damaged(`${TENSORS} cannot be read`, error);
     }
     throw damaged(`${TENSORS} has another checksum`);
   }
 }
 
+/** @throws not_found, data_corrupt, resource_exhausted, failed_precondition */
+async function readRecord(path: string): Promise<z.infer<typeof recordSchema>> {
+  const text = await readText(path);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new ClipGenError('data_corrupt', `${RECORD} must be JSON: ${(cause as Error).message}`, { cause });
+  }
+  const parsed = recordSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new ClipGenError('data_corrupt', `${RECORD}: ${describeIssues(parsed.error)}`, { cause: parsed.error });
+}
+
+/** Of the system, not of the bytes. */
+const UNREADABLE: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EIO', 'EMFILE', 'ENFILE', 'ESTALE']);
+
+function unreadable(path: string, cause: unknown): ClipGenError {
+  const { code } = cause as NodeJS.ErrnoException;
+  return new ClipGenError('failed_precondition', `${path} cannot be read (${code})`, { cause });
+}
+
+/** @throws failed_precondition when that cannot be found out */
 async function exists(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined;
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw unreadable(path, error);
+  }
 }

@@ -22,6 +22,12 @@ describe('parseTraining', () => {
     expect(() => parseTraining(clipTrainingSchema, given)).toThrow(`training settings: ${message}`);
   });
 
+  it('knows no augmentation where pictures are seen through their tokens', () => {
+    expect(() => parseTraining(gptTrainingSchema, { augmentation: { flip: true } })).toThrow(
+      'training settings: Unrecognized key: "augmentation"',
+    );
+  });
+
   it.each(Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[])('fills in the defaults of %s', (stage) => {
     const settings: object = parseTraining(SCHEMAS[stage], {});
     for (const { name, default: value } of settingRows(SCHEMAS[stage])) {

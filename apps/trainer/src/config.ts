@@ -37,6 +37,10 @@ const common = {
   validationBatches: count.default(16).describe('Validation batches at most, so that it stays short'),
   checkpointSeconds: z.number().min(1).default(300).describe('Seconds between checkpoints'),
   threads: z.int().min(0).max(1024).default(0).describe('Threads of the engine; 0 = one a core'),
+};
+
+/** What the stages that see the pictures themselves share besides. */
+const pictures = {
   augmentation: z
     .strictObject({
       flip: z.boolean().default(false).describe('Mirror half of the pictures'),
@@ -75,6 +79,7 @@ export const clipTrainingSchema = z.strictObject({
     .default(8192)
     .describe("Tokens of a vocabulary cut to the captions; 0 = OpenAI's 49,408"),
   ...common,
+  ...pictures,
   batchSize: redefault(common.batchSize, 128),
   weightDecay: redefault(common.weightDecay, 0.1),
   beta2: redefault(common.beta2, 0.98),
@@ -92,9 +97,10 @@ const perceptualSchema = z.discriminatedUnion('kind', [
 export const vqganTrainingSchema = z.strictObject({
   model: z
     .union([z.enum(Object.keys(VQGAN_PRESETS) as [keyof typeof VQGAN_PRESETS]), vqganConfigSchema])
-    .default('vqgan-f8-1024')
+    .default('vqgan-f8-2048')
     .describe('A preset, or the sizes of a model as `config.json` has them'),
   ...common,
+  ...pictures,
   beta1: redefault(common.beta1, 0.5),
   beta2: redefault(common.beta2, 0.9),
   weightDecay: redefault(common.weightDecay, 0),

@@ -5,14 +5,17 @@ import { vqganConfigSchema } from '@clip-gen/vqgan';
 import { clipTrainingSchema, gptTrainingSchema, parseTraining, vqganTrainingSchema } from './config.ts';
 import { loadFrozenModel } from './frozen-weights.ts';
 import { identityOf } from './identity.ts';
+import { prepareFolder } from './model-folder.ts';
+import { OutLock } from './out-lock.ts';
 import type { ProgressLine } from './progress-line.ts';
-import type { Stage } from './stage.ts';
+import { wholeBatches, type Stage } from './stage.ts';
 import { ClipStage } from './stages/clip-stage.ts';
 import type { PictureTokens } from './stages/encode-pictures.ts';
 import { GptStage } from './stages/gpt-stage.ts';
 import { loadPerceptual } from './stages/perceptual.ts';
 import { pictureTokens } from './stages/token-cache.ts';
 import { VqganStage } from './stages/vqgan-stage.ts';
+import type { StopSignal } from './stop-signal.ts';
 import { runTraining, type LoopOptions, type TrainingSummary } from './training-loop.ts';
 
 export type StageName = 'clip' | 'vqgan' | 'gpt';
@@ -41,9 +44,11 @@ interface Pictures {
 }
 
 /**
- * Opens the data and builds a stage over it, which the caller closes.
+ * Opens the data and builds a stage over it, which the caller closes. `--out` is made, and locked until then, when
+ * settings and data have been checked.
  *
  * @param given settings, not checked yet
+ * @throws StoppedEarly when `stop` is requested meanwhile
  * @throws invalid_argument, not_found, data_corrupt, failed_precondition: one line each that names what to change
  */
 export async function openStage(
@@ -51,13 +56,14 @@ export async function openStage(
   flags: StageFlags,
   given: unknown,
   line: ProgressLine,
+  stop: StopSignal,
 ): Promise<OpenedStage> {
   switch (name) {
     case 'clip': {
       const settings = parseTraining(clipTrainingSchema, given);
       const { imageSize } = ClipStage.config(settings).vision;
-      const pictures = await openPictures(flags.data, imageSize, true, settings.validationFraction, line);
-      return finish(pictures, settings, undefined, ({ training, validation }) =>
+      const pictures = await openPictures(flags.data, imageSize, true, settings.validationFraction, line, stop);
+      return finish(pictures, flags.out, settings, undefined, ({ training, validation }) =>
         ClipStage.create(settings, training, validation),
       );
     }
@@ -65,9 +71,10 @@ export async function openStage(
       const settings = parseTraining(vqganTrainingSchema, given);
       const { imageSize } = VqganStage.config(settings);
       const perceptual = await loadPerceptual(settings.perceptual);
-      const pictures = await openPictures(flags.data, imageSize, false, settings.validationFraction, line);
+      const pictures = await openPictures(flags.data, imageSize, false, settings.validationFraction, line, stop);
       return finish(
         pictures,
+        flags.out,
         settings,
         perceptual.hash,
         ({ training, validation }) => new VqganStage(settings, perceptual, training, validation),
@@ -80,11 +87,18 @@ export async function openStage(
         clip: await loadFrozenModel(flags.clip!, clipConfigSchema),
       };
       const { imageSize } = frozen.vqgan.config;
-      const pictures = await openPictures(flags.data, imageSize, false, settings.validationFraction, line);
-      const cache = { folder: join(flags.out, 'cache'), root: flags.data, threads: settings.threads, line };
+      const pictures = await openPictures(flags.data, imageSize, false, settings.validationFraction, line, stop);
+      const cache = {
+        folder: join(flags.out, 'cache'),
+        root: flags.data,
+        threads: settings.threads,
+        line,
+        checkStop: () => stop.check(),
+      };
       const tokensOf = (dataset: ImageDataset): Promise<PictureTokens> => pictureTokens(dataset, frozen, cache);
       return finish(
         pictures,
+        flags.out,
         settings,
         `${frozen.vqgan.hash} ${frozen.clip.hash}`,
         async ({ training, validation }) =>
@@ -97,22 +111,30 @@ export async function openStage(
 /** Builds the stage; when that fails, the pictures are closed, whose threads would keep the process alive. */
 async function finish<B>(
   pictures: Pictures,
-  settings: LoopOptions['settings'],
+  out: string,
+  settings: LoopOptions['settings'] & { readonly batchSize: number },
   frozenHash: string | undefined,
   build: (pictures: Pictures) => Stage<B> | Promise<Stage<B>>,
 ): Promise<OpenedStage> {
+  let lock: OutLock | undefined;
   try {
+    wholeBatches(pictures.training.length, settings.batchSize);
+    await prepareFolder(out);
+    lock = await OutLock.acquire(out);
     const stage = await build(pictures);
+    const held = lock;
     const identity = identityOf(settings, pictures.training, frozenHash);
     return {
       run: (options) => runTraining(stage, { ...options, settings, identity }),
       close: async () => {
         await stage.close();
         await pictures.close();
+        await held.release();
       },
     };
   } catch (error) {
     await pictures.close();
+    await lock?.release();
     throw error;
   }
 }
@@ -124,8 +146,11 @@ async function openPictures(
   captions: boolean,
   validationFraction: number,
   line: ProgressLine,
+  stop: StopSignal,
 ): Promise<Pictures> {
-  const dataset = await openImageDataset({ root, imageSize, captions, warn: (message) => line.print(message) });
+  const warn = (message: string): void => line.print(message);
+  const opening = openImageDataset({ root, imageSize, captions, warn });
+  const dataset = await stop.during(opening, (late) => late.close());
   const { found, readable, broken, uncaptioned } = dataset.summary;
   line.print(
     `${root}: ${readable} of ${found} pictures` +

@@ -60,6 +60,19 @@ describe('ProgressLine', () => {
     expect(texts).toEqual([`\r\u001b[2K${formatProgress(snapshot, 60)}`, '\r\u001b[2Khello\n', 'again\n']);
   });
 
+  it('goes on when it can no longer be written, and says so once', () => {
+    let lost = 0;
+    let written = 0;
+    const write = (): never => {
+      written++;
+      throw new Error('EPIPE');
+    };
+    const line = new ProgressLine({ write }, 30, () => lost++);
+    line.print('hello');
+    line.print('again');
+    expect([written, lost]).toEqual([1, 1]);
+  });
+
   it('prints whole lines now and then elsewhere', () => {
     const { texts, line } = recorded(false);
     line.update(snapshot);

@@ -19,33 +19,54 @@ export interface LineTarget {
   readonly columns?: number;
 }
 
-/** One line that tells how a training goes; rewritten in place on a terminal, printed now and then elsewhere. */
+/**
+ * One line that tells how a training goes; rewritten in place on a terminal, printed now and then elsewhere. It is never
+ * why a training ends: a target that cannot be written any more is left alone.
+ */
 export class ProgressLine {
   #lastPrint = 0;
   #open = false;
+  #silent = false;
 
   constructor(
     readonly out: LineTarget,
     readonly secondsBetweenLines = 30,
+    /** Told once when the target can no longer be written. */
+    readonly onLost?: () => void,
   ) {}
+
+  /** Writes no more: nobody reads. */
+  silence(): void {
+    this.#silent = true;
+  }
 
   update(snapshot: ProgressSnapshot): void {
     const now = performance.now();
     if (this.out.isTTY) {
       if (now - this.#lastPrint < 200) return;
-      this.out.write(`\r\u001b[2K${formatProgress(snapshot, this.out.columns)}`);
+      this.#write(`\r\u001b[2K${formatProgress(snapshot, this.out.columns)}`);
       this.#open = true;
     } else {
       if (this.#lastPrint > 0 && now - this.#lastPrint < this.secondsBetweenLines * 1000) return;
-      this.out.write(`${formatProgress(snapshot)}\n`);
+      this.#write(`${formatProgress(snapshot)}\n`);
     }
     this.#lastPrint = now;
   }
 
   /** A line of its own, above the progress. */
   print(message: string): void {
-    this.out.write(`${this.#open ? '\r\u001b[2K' : ''}${message}\n`);
+    this.#write(`${this.#open ? '\r\u001b[2K' : ''}${message}\n`);
     this.#open = false;
+  }
+
+  #write(text: string): void {
+    if (this.#silent) return;
+    try {
+      this.out.write(text);
+    } catch {
+      this.silence();
+      this.onLost?.();
+    }
   }
 }
 

@@ -38,7 +38,7 @@ describe('readSettings', () => {
     const folder = await temporaryFolder();
     await expect(readSettings(join(folder, 'none.json'), [])).rejects.toMatchObject({
       code: 'not_found',
-      message: `--config ${join(folder, 'none.json')} cannot be read`,
+      message: `--config ${join(folder, 'none.json')} does not exist`,
     });
     for (const [text, what] of [
       ['{"epochs": 3,', 'is not JSON'],

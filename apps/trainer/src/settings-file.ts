@@ -1,10 +1,11 @@
-import { readFile } from 'node:fs/promises';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
+import { readText } from './read-text.ts';
 
 /**
  * The settings of a JSON file with each `name=value` applied over it; not checked against a schema yet.
  *
- * @throws not_found when the file cannot be read, data_corrupt when it holds no JSON object
+ * @throws not_found when there is no such file, data_corrupt when it holds no JSON object; resource_exhausted,
+ * failed_precondition when it is too large or cannot be read
  * @throws invalid_argument for an assignment that is none
  */
 export async function readSettings(file: string | undefined, assignments: readonly string[]): Promise<Settings> {
@@ -16,8 +17,9 @@ export async function readSettings(file: string | undefined, assignments: readon
 type Settings = Record<string, unknown>;
 
 async function readObject(file: string): Promise<Settings> {
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new ClipGenError('not_found', `--config ${file} cannot be read`, { cause });
+  const text = await readText(file).catch((cause: unknown) => {
+    if (!(cause instanceof ClipGenError)) throw cause;
+    throw new ClipGenError(cause.code, `--config ${cause.message}`, { cause });
   });
   let value: unknown;
   try {

@@ -1,4 +1,4 @@
-import { invalidArgument } from '@clip-gen/errors';
+import { ClipGenError } from '@clip-gen/errors';
 import type { RgbImage } from '@clip-gen/image';
 import type { Tensor } from '@clip-gen/tensor';
 
@@ -32,7 +32,10 @@ export interface Validation {
   readonly metrics: Metrics;
 }
 
-/** One of the three trainings, as the loop sees it. Batches are a function of (seed, epoch, step) alone. */
+/**
+ * One of the three trainings, as the loop sees it. A batch is a function of the pictures, the settings and
+ * (epoch, step in the epoch) alone; what is drawn within a step, of the settings and the global step.
+ */
 export interface Stage<Batch = unknown> {
   readonly name: 'clip' | 'vqgan' | 'gpt';
   readonly batchSize: number;
@@ -60,7 +63,12 @@ export interface Stage<Batch = unknown> {
  */
 export function wholeBatches(pictures: number, batchSize: number): number {
   if (batchSize > pictures) {
-    throw invalidArgument('batchSize', `at most the number of training pictures, ${pictures}`, batchSize);
+    const bound = `at most the number of training pictures, ${pictures}`;
+    const fitting = 2 ** Math.floor(Math.log2(Math.max(1, pictures)));
+    throw new ClipGenError(
+      'invalid_argument',
+      `batchSize must be ${bound}; got ${batchSize}; e.g. --set batchSize=${fitting}`,
+    );
   }
   return Math.floor(pictures / batchSize);
 }

@@ -1,10 +1,12 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ClipGenError } from '@clip-gen/errors';
 import { temporaryFolder } from '@clip-gen/testing';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { OutLock } from './out-lock.ts';
 import { TINY_CLIP, TINY_VQGAN, writeFrozenModels, writePictures } from './tiny-trainings.ts';
 import { trainCommand } from './train-command.ts';
 
@@ -103,17 +105,37 @@ describe('errors', () => {
     });
   });
 
+  it('makes no --out for settings or data that cannot be used', async () => {
+    const out = join(await folder(), 'out');
+    await errorOf('vqgan', '--data', pictures, '--out', out, '--set', 'bogus=1');
+    await errorOf('vqgan', '--data', 'nowhere', '--out', out);
+    await errorOf('vqgan', '--data', pictures, '--out', out, ...VQGAN, ...set({ batchSize: 50 }));
+    expect(existsSync(out)).toBe(false);
+  });
+
+  it('an --out in which another training runs', async () => {
+    const out = await folder();
+    const lock = await OutLock.acquire(out);
+    expect(await errorOf('vqgan', '--data', pictures, '--out', out, ...VQGAN)).toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringContaining(`--out is in use by process ${process.pid}:`),
+    });
+    await lock.release();
+  });
+
   it('a --vqgan or --clip that holds no model, or one of another kind', async () => {
     const out = await folder();
     const flags = ['gpt', '--data', pictures, '--out', out];
     const [vqgan, clip] = [join(models, 'vqgan'), join(models, 'clip')];
     expect(await errorOf(...flags, '--vqgan', out, '--clip', clip)).toMatchObject({
       code: 'not_found',
-      message: `no model in ${out}: ${join(out, 'config.json')} cannot be read; train it first`,
+      message: `no model in ${out}: ${join(out, 'config.json')} does not exist; train it first`,
     });
     expect(await errorOf(...flags, '--vqgan', vqgan, '--clip', vqgan)).toMatchObject({
       code: 'data_corrupt',
-      message: `${join(vqgan, 'config.json')} is not the configuration of the model that is needed here`,
+      message: expect.stringContaining(
+        `${join(vqgan, 'config.json')} is not the configuration of the model that is needed here: model: Invalid`,
+      ),
     });
   });
 
@@ -128,7 +150,7 @@ describe('errors', () => {
     ];
     expect(await errorOf('vqgan', ...flags)).toMatchObject({
       code: 'invalid_argument',
-      message: 'batchSize must be at most the number of training pictures, 13; got 50',
+      message: 'batchSize must be at most the number of training pictures, 13; got 50; e.g. --set batchSize=8',
     });
   });
 });
@@ -143,7 +165,7 @@ describe('a training', { timeout: SLOW }, () => {
     expect(printed).toMatch(/left out: .*7\.png/);
     expect(printed).toContain(`${data}: 12 of 13 pictures, 1 unreadable left out\n`);
     expect(printed).toMatch(/vqgan: done after \d steps; the model is in /);
-    expect((await readdir(out)).sort()).toEqual(['checkpoints', 'config.json', 'events', 'model.safetensors']);
+    expect((await readdir(out)).sort()).toEqual(['best', 'checkpoints', 'config.json', 'events', 'model.safetensors']);
   });
 
   it('goes on only with the frozen models it began with', async () => {
@@ -199,6 +221,41 @@ describe('a training', { timeout: SLOW }, () => {
   });
 });
 
+describe('a process', { timeout: SLOW }, () => {
+  it('keeps its work when nobody reads its output any more', async () => {
+    const out = await temporaryFolder();
+    const flags = ['clip', '--data', pictures, '--out', out, ...CLIP, ...set({ epochs: 50_000 })];
+    const { ended } = started(flags, (_, child) => child.stdout!.destroy());
+    expect((await ended).code).toBe(75);
+    const at = await placeIn(out);
+    expect(at.globalStep).toBeGreaterThan(0);
+    expect(existsSync(join(out, 'training.lock'))).toBe(false);
+  });
+
+  it('goes on from a timed checkpoint after a crash, to the last digit', async () => {
+    const settings = set({ epochs: 400, checkpointSeconds: 1 });
+    const [whole, crashed] = [await temporaryFolder(), await temporaryFolder()];
+    const flags = (out: string): string[] => ['clip', '--data', pictures, '--out', out, ...CLIP, ...settings];
+    const { child, ended } = started(flags(crashed));
+    const saved = (): boolean => existsSync(join(crashed, 'checkpoints/latest/state.json'));
+    while (!saved() && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 20));
+    child.kill('SIGKILL');
+    expect((await ended).code).toBeNull();
+    const at = await placeIn(crashed);
+    expect(at.globalStep).toBeGreaterThan(0);
+    expect(at.epoch).toBeLessThan(400);
+
+    const again = await train(...flags(crashed));
+    expect(again.printed).toContain(`clip: going on at epoch ${at.epoch + 1}, step ${at.stepInEpoch}\n`);
+    expect(again.exitCode).toBe(0);
+    await train(...flags(whole));
+    for (const file of ['checkpoints/latest/state.safetensors', 'model.safetensors', 'best/model.safetensors']) {
+      expect((await readFile(join(crashed, file))).equals(await readFile(join(whole, file))), file).toBe(true);
+    }
+    expect(await placeIn(crashed)).toEqual(await placeIn(whole));
+  });
+});
+
 async function placeIn(out: string): Promise<{ epoch: number; stepInEpoch: number; globalStep: number }> {
   const record = JSON.parse(await readFile(join(out, 'checkpoints/latest/state.json'), 'utf8')) as {
     progress: { epoch: number; stepInEpoch: number; globalStep: number };
@@ -206,24 +263,38 @@ async function placeIn(out: string): Promise<{ epoch: number; stepInEpoch: numbe
   return record.progress;
 }
 
-/** Runs the command in a process of its own, which gets a SIGINT after its first epoch. */
-function interrupted(argv: readonly string[]): Promise<{ code: number | null; printed: string }> {
+const children: ChildProcess[] = [];
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+});
+
+/** Runs the command in a process of its own, which ends with the test. @param onPrint told of all that was printed */
+function started(
+  argv: readonly string[],
+  onPrint: (printed: string, child: ChildProcess) => void = () => undefined,
+): { readonly child: ChildProcess; readonly ended: Promise<{ code: number | null; printed: string }> } {
   const entry = `import { trainCommand } from '@clip-gen/trainer';
     await trainCommand().parseAsync(process.argv.slice(1), { from: 'user' });`;
   const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', entry, '--', ...argv], {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  children.push(child);
   let printed = '';
-  let sent = false;
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    printed += text;
-    if (sent || !printed.includes('validation')) return;
-    sent = true;
-    child.kill('SIGINT');
-  });
-  return new Promise((resolve, reject) => {
+  child.stdout.setEncoding('utf8').on('data', (text: string) => onPrint((printed += text), child));
+  const ended = new Promise<{ code: number | null; printed: string }>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code) => resolve({ code, printed }));
   });
+  return { child, ended };
+}
+
+/** Runs the command, which gets a SIGINT after its first epoch. */
+function interrupted(argv: readonly string[]): Promise<{ code: number | null; printed: string }> {
+  let sent = false;
+  return started(argv, (printed, child) => {
+    if (sent || !printed.includes('validation')) return;
+    sent = true;
+    child.kill('SIGINT');
+  }).ended;
 }

@@ -1,9 +1,10 @@
 import { Command, Option } from 'commander';
 import { openStage, type StageFlags, type StageName } from './open-stage.ts';
-import { prepareFolder } from './model-folder.ts';
+import { checkFolder } from './model-folder.ts';
+import { OutLock } from './out-lock.ts';
 import { ProgressLine } from './progress-line.ts';
 import { readSettings } from './settings-file.ts';
-import { STOPPED_EXIT_CODE, StopSignal } from './stop-signal.ts';
+import { STOPPED_EXIT_CODE, StoppedEarly, StopSignal } from './stop-signal.ts';
 
 interface TrainFlags extends StageFlags {
   readonly config?: string;
@@ -57,22 +58,45 @@ const DESCRIPTIONS = {
 } as const;
 
 async function trainStage(name: StageName, flags: TrainFlags): Promise<number> {
-  const line = new ProgressLine(process.stdout);
-  const settings = await readSettings(flags.config, flags.set);
-  await prepareFolder(flags.out);
-  const { run, close } = await openStage(name, flags, settings, line);
-  const stop = new StopSignal(() => line.print('stopping after this step; the checkpoint comes first'));
+  let running = false;
+  const line = new ProgressLine(process.stdout, undefined, () => stop.request());
+  const stop = new StopSignal(() => {
+    line.print(running ? 'stopping after this step; the checkpoint comes first' : 'stopping before the first step');
+  });
+  const onOutputError = (error: NodeJS.ErrnoException): void => {
+    if (error.code !== 'EPIPE') throw error;
+    line.silence();
+    stop.request();
+  };
+  process.stdout.on('error', onOutputError);
   try {
-    const { finished, progress } = await run({
-      out: flags.out,
-      progress: line,
-      stopRequested: () => stop.requested,
-    });
-    if (finished) line.print(`${name}: done after ${progress.globalStep} steps; the model is in ${flags.out}`);
-    else line.print(`${name}: stopped at step ${progress.globalStep}; run the same command to go on`);
-    return finished ? 0 : STOPPED_EXIT_CODE;
+    const settings = await readSettings(flags.config, flags.set);
+    await checkFolder(flags.out);
+    await OutLock.check(flags.out);
+    const { run, close } = await openStage(name, flags, settings, line, stop);
+    try {
+      running = true;
+      const { finished, progress } = await run({
+        out: flags.out,
+        progress: line,
+        stopRequested: () => stop.requested,
+      });
+      if (finished) line.print(`${name}: done after ${progress.globalStep} steps; the model is in ${flags.out}`);
+      else line.print(`${name}: stopped at step ${progress.globalStep}; run the same command to go on`);
+      return finished ? 0 : STOPPED_EXIT_CODE;
+    } finally {
+      await close();
+    }
+  } catch (error) {
+    if (!(error instanceof StoppedEarly)) throw error;
+    line.print(`${name}: stopped before the first step; run the same command to begin again`);
+    // Nothing has been opened for writing yet; decoding threads would hold the process until the last picture.
+    if (stop.abandoned) process.exit(STOPPED_EXIT_CODE);
+    return STOPPED_EXIT_CODE;
   } finally {
     stop.dispose();
-    await close();
+    // A write that failed just now is told in the next turn.
+    await new Promise((resolve) => setImmediate(resolve));
+    process.stdout.off('error', onOutputError);
   }
 }

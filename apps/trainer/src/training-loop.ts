@@ -20,7 +20,7 @@ export interface LoopOptions {
   /** What must agree for a checkpoint to be continued. */
   readonly identity: string;
   readonly progress: ProgressLine;
-  /** Asked after each step. */
+  /** Asked before the first step and after each. */
   readonly stopRequested: () => boolean;
   /** Told of each step: for tests and for other front ends. */
   readonly onStep?: (globalStep: number, metrics: Metrics) => void;
@@ -31,6 +31,8 @@ export interface TrainingSummary {
   readonly progress: Progress;
 }
 
+/** Folder in --out of the model with the best validation. */
+const BEST_FOLDER = 'best';
 /** Scalars are logged every so many steps. */
 const LOG_STEPS = 10;
 /** Steps in a row without a finite gradient after which the training is given up: it would not come back. */
@@ -40,7 +42,8 @@ const MAX_SKIPPED = 100;
  * Runs a stage to its end or until it is asked to stop, from the latest checkpoint in `out/checkpoints` if there is
  * one. Continues exactly: the losses are those of an uninterrupted run.
  *
- * @throws failed_precondition when the checkpoint is of another training, or the training has diverged for good
+ * @throws failed_precondition when the checkpoint is of another training
+ * @throws internal when the training has diverged for good
  * @throws data_corrupt when there are checkpoints and none is whole
  */
 export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptions): Promise<TrainingSummary> {
@@ -53,6 +56,7 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
     place = saved.progress;
     line.print(`${stage.name}: going on at epoch ${place.epoch + 1}, step ${place.stepInEpoch}`);
   }
+  const begun = place;
   const rate = learningRates(settings, stage.stepsPerEpoch);
   const log = await EventWriter.open(join(out, 'events'));
   const smoothed = new SmoothedMetrics();
@@ -66,6 +70,10 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
   };
   try {
     while (place.epoch < settings.epochs) {
+      if (options.stopRequested()) {
+        if (place !== begun) await save();
+        return { finished: false, progress: place };
+      }
       let started = performance.now();
       for await (const batch of stage.batches(place.epoch, place.stepInEpoch)) {
         const learningRate = rate(place.globalStep);
@@ -73,7 +81,7 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
         place = { ...place, stepInEpoch: place.stepInEpoch + 1, globalStep: place.globalStep + 1 };
         options.onStep?.(place.globalStep, metrics);
         skippedInARow = metrics['skipped'] ? skippedInARow + 1 : 0;
-        if (skippedInARow > 0) reportSkipped(skippedInARow, place.globalStep, line);
+        if (skippedInARow > 0) reportSkipped(skippedInARow, place.globalStep, settings.learningRate, line);
         const seconds = (performance.now() - started) / 1000;
         secondsPerStep = secondsPerStep === 0 ? seconds : 0.9 * secondsPerStep + 0.1 * seconds;
         const imagesPerSecond = stage.batchSize / secondsPerStep;
@@ -110,6 +118,7 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
         if (Number.isFinite(score) && (place.bestScore === null || score < place.bestScore)) {
           place = { ...place, bestScore: score };
           await folder.saveBest(place, stage.state());
+          await writeModel(join(out, BEST_FOLDER), stage.model());
         }
       }
       for (const [tag, image] of await stage.illustrate()) {
@@ -124,12 +133,13 @@ export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptio
   }
 }
 
-/** @throws failed_precondition when there have been too many in a row */
-function reportSkipped(inARow: number, step: number, line: ProgressLine): void {
+/** @throws internal when there have been too many in a row */
+function reportSkipped(inARow: number, step: number, learningRate: number, line: ProgressLine): void {
   if (inARow >= MAX_SKIPPED) {
     throw new ClipGenError(
-      'failed_precondition',
-      `the last ${inARow} steps had gradients that are not finite: start again in another --out with a lower learningRate`,
+      'internal',
+      `the last ${inARow} steps had gradients that are not finite: the training has diverged, and going on would do ` +
+        `the same again; start in another --out with a lower learningRate, e.g. --set learningRate=${learningRate / 3}`,
     );
   }
   line.print(`step ${step}: a gradient is not finite; the step was skipped`);

@@ -14,14 +14,11 @@ import {
   type Dim,
   type Value,
 } from '@clip-gen/graph';
+import { CLIP_NORMALISATION } from '@clip-gen/image';
 import { constant, fanIn, layerNorm, normal, project, type Scope } from '@clip-gen/nn';
 import { tensor } from '@clip-gen/tensor';
 import { transformer } from './blocks.ts';
 import type { ClipConfig } from './config.ts';
-
-/** Mean and standard deviation of CLIP's pixels in [0, 1], by channel (openai/CLIP). */
-export const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073] as const;
-export const CLIP_STD = [0.26862954, 0.26130258, 0.27577711] as const;
 
 /**
  * The vision transformer: normalised pixels (B, 3, S, S) → features (B, E), not yet of unit length.
@@ -90,8 +87,9 @@ export function normalizeRows(x: Value): Value {
 
 /** Pixels in [−1, 1] (B, 3, S, S), as the VQGAN has them, to CLIP's normalisation. */
 export function fromSignedPixels(x: Value): Value {
-  const scale = CLIP_STD.map((std) => 0.5 / std);
-  const shift = CLIP_MEAN.map((mean, c) => (0.5 - mean) / CLIP_STD[c]!);
+  const { mean, std } = CLIP_NORMALISATION;
+  const scale = std.map((spread) => 0.5 / spread);
+  const shift = mean.map((middle, c) => (0.5 - middle) / std[c]!);
   const perChannel = (values: readonly number[]): Value =>
     x.graph.constant(tensor('float32', [1, 3, 1, 1], Float32Array.from(values)));
   return add(mul(x, perChannel(scale)), perChannel(shift));

@@ -6,14 +6,26 @@ const size = z
   .max(1 << 20);
 const tower = { width: size.max(8192), layers: size.max(128), heads: size.max(256) };
 
-/** Sizes of a CLIP model, as `config.json` holds them. */
-export const clipConfigSchema = z.strictObject({
-  model: z.literal('clip'),
-  /** Width E of the shared space. */
-  embeddingSize: size.max(8192),
-  vision: z.strictObject({ imageSize: size.max(4096), patchSize: size.max(512), ...tower }),
-  text: z.strictObject({ contextLength: size.max(4096), vocabularySize: size, ...tower }),
-});
+/** Sizes of a CLIP model, as `config.json` holds them; a size that does not divide another as it must is named. */
+export const clipConfigSchema = z
+  .strictObject({
+    model: z.literal('clip'),
+    /** Width E of the shared space. */
+    embeddingSize: size.max(8192),
+    vision: z.strictObject({ imageSize: size.max(4096), patchSize: size.max(512), ...tower }),
+    /** A text has its tokens and two marks. */
+    text: z.strictObject({ contextLength: z.int().min(3).max(1024), vocabularySize: size, ...tower }),
+  })
+  .superRefine(({ vision, text }, context) => {
+    const refuse = (path: string[], input: number, message: string): void =>
+      context.addIssue({ code: 'custom', path, input, message });
+    if (vision.imageSize % vision.patchSize !== 0) {
+      refuse(['vision', 'imageSize'], vision.imageSize, `must be a multiple of vision.patchSize (${vision.patchSize})`);
+    }
+    for (const [name, { width, heads }] of Object.entries({ vision, text })) {
+      if (width % heads !== 0) refuse([name, 'heads'], heads, `must divide ${name}.width (${width})`);
+    }
+  });
 
 export type ClipConfig = z.infer<typeof clipConfigSchema>;
 
@@ -28,7 +40,7 @@ export const CLIP_PRESETS = {
   'vit-64': {
     model: 'clip',
     embeddingSize: 256,
-    vision: { imageSize: 64, patchSize: 8, width: 192, layers: 6, heads: 3 },
-    text: { contextLength: 32, vocabularySize: 8192, width: 192, layers: 4, heads: 3 },
+    vision: { imageSize: 64, patchSize: 16, width: 192, layers: 6, heads: 3 },
+    text: { contextLength: 24, vocabularySize: 8192, width: 192, layers: 3, heads: 3 },
   },
 } as const satisfies Record<string, ClipConfig>;

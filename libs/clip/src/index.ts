@@ -1,2 +1,2 @@
-export { CLIP_MEAN, CLIP_STD, encodeImage, encodeText, fromSignedPixels, logitScale, normalizeRows } from './clip.ts';
+export { encodeImage, encodeText, fromSignedPixels, logitScale, normalizeRows } from './clip.ts';
 export { CLIP_PRESETS, clipConfigSchema, type ClipConfig } from './config.ts';

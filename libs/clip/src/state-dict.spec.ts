@@ -23,3 +23,15 @@ it.each(Object.entries(CLIP_PRESETS))('%s is a valid configuration', (_name, pre
   expect(preset.text.width % preset.text.heads).toBe(0);
   expect(preset.vision.imageSize % preset.vision.patchSize).toBe(0);
 });
+
+it.each([
+  ['vision', { patchSize: 15 }, ['vision', 'imageSize'], 'must be a multiple of vision.patchSize (15)'],
+  ['vision', { heads: 5 }, ['vision', 'heads'], 'must divide vision.width (192)'],
+  ['text', { heads: 5 }, ['text', 'heads'], 'must divide text.width (192)'],
+  ['text', { contextLength: 2 }, ['text', 'contextLength'], 'Too small: expected number to be >=3'],
+  ['text', { contextLength: 1025 }, ['text', 'contextLength'], 'Too big: expected number to be <=1024'],
+] as const)('refuses sizes of %s: %j', (tower, change, path, message) => {
+  const preset = CLIP_PRESETS['vit-64'];
+  const { error } = clipConfigSchema.safeParse({ ...preset, [tower]: { ...preset[tower], ...change } });
+  expect(error?.issues).toMatchObject([{ path, message }]);
+});

@@ -7,6 +7,8 @@ export const CAPTIONS_FILE = 'captions.jsonl';
 
 const MAX_LINE_LENGTH = 1 << 20;
 const MAX_CAPTIONS_A_PICTURE = 1000;
+/** Far beyond what any text encoder reads, and within what the tokenizer takes. */
+const MAX_CAPTION_LENGTH = 32_768;
 
 /**
  * Reads captions: one JSON object a line, `{"file": "cats/1.png", "captions": ["a cat", "a tabby"]}` or
@@ -77,6 +79,10 @@ function parseLine(path: string, lineNumber: number, line: string): { file: stri
   const texts = variants.filter((text): text is string => typeof text === 'string' && text.trim() !== '');
   if (texts.length !== variants.length)
     throw lineError(path, lineNumber, 'must have captions that are non-empty strings');
+  const longest = Math.max(...texts.map((text) => text.length));
+  if (longest > MAX_CAPTION_LENGTH) {
+    throw lineError(path, lineNumber, `must have captions of at most ${MAX_CAPTION_LENGTH} characters; got ${longest}`);
+  }
   return { file: normal, variants: texts };
 }
 

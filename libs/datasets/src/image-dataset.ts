@@ -21,6 +21,7 @@ export interface DatasetSummary {
   readonly cachedBytes: number;
 }
 
+/** Which batches of an epoch, and how their pictures are cut. */
 export interface BatchOptions {
   readonly batchSize: number;
   /** Shuffled, randomly cropped, whole batches only; otherwise in order, middle crop, with a smaller last batch. */

@@ -4,4 +4,4 @@ export type { ImageBatch } from './image-batch.ts';
 export { ImageDataset, type BatchOptions, type DatasetSummary } from './image-dataset.ts';
 export { DEFAULT_CACHE_BYTES, openImageDataset, type ImageDatasetOptions } from './open-image-dataset.ts';
 export { scanImageFolder } from './scan-image-folder.ts';
-export { isValidationFile, splitFiles } from './split-files.ts';
+export { isValidationFile } from './split-files.ts';

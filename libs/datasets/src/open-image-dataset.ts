@@ -8,6 +8,7 @@ import { fillPictureCache } from './picture-cache.ts';
 import { scanImageFolder } from './scan-image-folder.ts';
 import { WorkerPool } from './worker-pool.ts';
 
+/** Which folder, how its pictures are sized, and what may be spent on them. */
 export interface ImageDatasetOptions {
   /** The folder; its pictures are found as by `scanImageFolder`. */
   readonly root: string;

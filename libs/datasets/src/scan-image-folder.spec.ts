@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readCaptions } from './captions.ts';
 import { scanImageFolder } from './scan-image-folder.ts';
-import { isValidationFile, splitFiles } from './split-files.ts';
+import { isValidationFile } from './split-files.ts';
 
 let root = '';
 beforeEach(async () => {
@@ -71,6 +71,10 @@ describe('readCaptions', () => {
     ['{"file": "a.png", "captions": []}', 'line 2 must have "caption" or 1 to 1000'],
     ['{"file": "a.png", "captions": ["x", 3]}', 'line 2 must have captions that are non-empty strings'],
     ['{"file": "a.png", "caption": " "}', 'line 2 must have captions that are non-empty strings'],
+    [
+      JSON.stringify({ file: 'a.png', caption: 'x'.repeat(32_769) }),
+      'line 2 must have captions of at most 32768 characters; got 32769',
+    ],
     ['x'.repeat((1 << 20) + 1), 'line 2 must have at most 1048576 letters'],
     ['x'.repeat(5 << 20), 'is too long'],
   ])('names the line of %.40s', async (line, message) => {
@@ -85,23 +89,20 @@ describe('readCaptions', () => {
   });
 });
 
-describe('splitFiles', () => {
-  const files = Array.from({ length: 5000 }, (_, i) => `style${i % 5}/${Math.floor(i / 5)}.png`);
+describe('isValidationFile', () => {
+  const keys = Array.from({ length: 5000 }, (_, i) => `style${i % 5}/${Math.floor(i / 5)}.png`);
 
-  it('keeps a file on its side whatever else there is', () => {
-    const whole = splitFiles(files, 0.1);
-    expect(Math.abs(whole.validation.length - 500)).toBeLessThan(70);
-    expect(whole.training.length + whole.validation.length).toBe(5000);
-    const half = splitFiles(files.slice(0, 2500), 0.1);
-    expect(half.validation).toEqual(whole.validation.filter((file) => half.validation.includes(file)));
-    expect(isValidationFile('a.png', 0)).toBe(false);
+  it('takes the asked share, by the key alone', () => {
+    const held = keys.filter((key) => isValidationFile(key, 0.1));
+    expect(Math.abs(held.length - 500)).toBeLessThan(70);
+    // A larger share takes the same ones and more.
+    expect(held.every((key) => isValidationFile(key, 0.2))).toBe(true);
+    // SHA-256 of "a" begins ca97 8112: 0.7913 of the way.
+    expect([isValidationFile('a', 0.791), isValidationFile('a', 0.792)]).toEqual([false, true]);
   });
 
-  it('keeps files of one key together', () => {
-    const { training, validation } = splitFiles(files, 0.2, (file) => file.split('/')[1]!);
-    const held = new Set(validation.map((file) => file.split('/')[1]));
-    expect(training.some((file) => held.has(file.split('/')[1]))).toBe(false);
-    expect(validation.length).toBe(held.size * 5);
-    expect(() => splitFiles(files, 1)).toThrow('validation fraction must be in [0, 1); got 1');
+  it('takes none at 0 and refuses 1', () => {
+    expect(keys.some((key) => isValidationFile(key, 0))).toBe(false);
+    expect(() => isValidationFile('a.png', 1)).toThrow('validation fraction must be in [0, 1); got 1');
   });
 });

@@ -13,15 +13,3 @@ export function isValidationFile(key: string, fraction: number): boolean {
   if (!(fraction >= 0 && fraction < 1)) throw invalidArgument('validation fraction', 'in [0, 1)', fraction);
   return createHash('sha256').update(key).digest().readUInt32BE(0) < fraction * 0x1_0000_0000;
 }
-
-/** Parts files by `isValidationFile`; both parts keep the given order. */
-export function splitFiles(
-  files: readonly string[],
-  fraction: number,
-  keyOf: (file: string) => string = (file) => file,
-): { training: string[]; validation: string[] } {
-  const training: string[] = [];
-  const validation: string[] = [];
-  for (const file of files) (isValidationFile(keyOf(file), fraction) ? validation : training).push(file);
-  return { training, validation };
-}

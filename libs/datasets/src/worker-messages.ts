@@ -24,6 +24,7 @@ export interface DecodeJob {
   readonly files: readonly string[];
 }
 
+/** What a decode job gives. */
 export interface DecodeResult {
   readonly pixels: SharedArrayBuffer;
   /** For each file its place in `pixels`, or why it cannot be read. */
@@ -42,12 +43,14 @@ export interface BatchJob {
   readonly items: readonly BatchItem[];
 }
 
+/** One picture of a batch. */
 export interface BatchItem {
   /** Place in the epoch: names the random draws. */
   readonly place: number;
   readonly picture: CachedPicture | string;
 }
 
+/** What a batch job gives. */
 export interface BatchResult {
   /** (items, 3, imageSize, imageSize) in −1..1; transferred. The rows of failed items are zero. */
   readonly pixels: Float32Array<ArrayBuffer>;
@@ -60,9 +63,13 @@ export interface CacheMessage {
   readonly chunks: readonly SharedArrayBuffer[];
 }
 
+/** Work for a thread. */
 export type Job = DecodeJob | BatchJob;
+/** What a job of this kind gives. */
 export type ResultOf<J extends Job> = J extends DecodeJob ? DecodeResult : BatchResult;
+/** A message to a thread. */
 export type Request = { readonly id: number; readonly job: Job } | CacheMessage;
+/** A message from a thread: the result or the failure of the job `id`. */
 export type Answer =
   | { readonly id: number; readonly result: DecodeResult | BatchResult }
   | { readonly id: number; readonly error: { readonly code: ClipGenError['code']; readonly message: string } };

@@ -5,7 +5,12 @@
  * - `not_found`: a file, model or name that does not exist.
  * - `data_corrupt`: a file exists but its bytes are not what they must be.
  * - `failed_precondition`: right input, wrong state (a checkpoint of another model, a missing earlier stage).
- * - `unavailable`: a device, provider or peer that is not there now.
+ * - `resource_exhausted`: memory, disk or a queue is full, or a file is larger than its limit.
+ * - `unavailable`: a device, provider or peer that is not there now; the same call may succeed later.
+ * - `cancelled`: the caller asked for the work to stop.
+ * - `deadline_exceeded`: the time that the caller allowed ran out first.
+ * - `unimplemented`: valid, but this program does not do it (an element type without a kernel).
+ * - `internal`: a fault of this program or of a library beneath it; `cause` has what is known.
  */
 export type ErrorCode =
   | 'invalid_argument'

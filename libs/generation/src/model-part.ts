@@ -29,8 +29,10 @@ const SHOWN = 4;
 export interface PartContents<C> {
   /** Every weight that one of the network's graphs uses; a name may come twice. */
   readonly parameters: (config: C) => readonly ParameterSpec[];
-  /** Weights under this prefix may be there and are not used. */
-  readonly unused?: string;
+  /** Layers, one after the other, that the configuration asks for: each has a weight at least. */
+  readonly layers?: (config: C) => number;
+  /** What reference checkpoints hold besides, such as masks: may be there and is not used. */
+  readonly unused?: RegExp;
 }
 
 /**
@@ -50,6 +52,11 @@ export async function openModelPart<S extends z.ZodType>(
   const config = parseConfig(configPath, await readText(configPath, MAX_CONFIG_BYTES), schema);
   const file = await openSafetensors(join(path, WEIGHTS_FILE));
   await file.close();
+  const layers = contents.layers?.(config) ?? 0;
+  if (layers > file.entries.size) {
+    const holds = `${file.path} holds ${file.entries.size} tensors, too few for the ${layers} layers`;
+    throw new ClipGenError('failed_precondition', `${holds} of its ${CONFIG_FILE}; take both from the same model`);
+  }
   let specs: readonly ParameterSpec[];
   try {
     specs = contents.parameters(config);
@@ -105,10 +112,11 @@ function parseConfig<S extends z.ZodType>(path: string, text: string, schema: S)
   } catch (cause) {
     throw new ClipGenError('data_corrupt', `${path} must be JSON: ${describe(cause)}`, { cause });
   }
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(value, { reportInput: true });
   if (parsed.success) return parsed.data;
-  const issues = parsed.error.issues.slice(0, SHOWN).map(({ path: at, message }) => {
-    return at.length === 0 ? message : `${at.join('.')}: ${message}`;
+  const issues = parsed.error.issues.slice(0, SHOWN).map(({ path: at, message, input }) => {
+    const got = typeof input === 'number' ? `; got ${input}` : '';
+    return at.length === 0 ? message : `${at.join('.')}: ${message}${got}`;
   });
   throw new ClipGenError('data_corrupt', `${path} is no configuration of this network: ${issues.join('; ')}`, {
     cause: parsed.error,
@@ -119,13 +127,11 @@ function checkParameters(
   path: string,
   specs: readonly ParameterSpec[],
   entries: ReadonlyMap<string, TensorEntry>,
-  unused: string | undefined,
+  unused: RegExp | undefined,
 ): void {
   const known = new Map(specs.map((spec) => [spec.name, spec]));
   const missing = [...known.keys()].filter((name) => !entries.has(name));
-  const unexpected = [...entries.keys()].filter(
-    (name) => !known.has(name) && (unused === undefined || !name.startsWith(unused)),
-  );
+  const unexpected = [...entries.keys()].filter((name) => !known.has(name) && !unused?.test(name));
   const misshapen = [...known.values()].flatMap(({ name, shape }) => {
     const entry = entries.get(name);
     if (!entry) return [];

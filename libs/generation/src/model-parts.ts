@@ -7,7 +7,7 @@ import { Scope, type ParameterSpec } from '@clip-gen/nn';
 import { createClipTokenizer, tokenizerFromJson, type ClipTokenizer } from '@clip-gen/tokenizer';
 import { gridSide, vqganConfigSchema, type VqganConfig } from '@clip-gen/vqgan';
 import { imageEncoderGraph } from './image-encoder.ts';
-import { openModelPart, readText, type ModelPart } from './model-part.ts';
+import { openModelPart, readText, type ModelPart, type PartContents } from './model-part.ts';
 import { pictureDecoderGraph } from './picture-decoder.ts';
 import { pictureTokenizerGraph } from './picture-tokenizer.ts';
 import { textEncoderGraph } from './text-encoder.ts';
@@ -36,20 +36,14 @@ export interface ModelParts {
  */
 export async function openClipPart(folder: string): Promise<ClipPart> {
   const [part, tokenizer] = await Promise.all([
-    openModelPart(folder, clipConfigSchema, { parameters: clipParameters }),
+    openModelPart(folder, clipConfigSchema, CLIP_CONTENTS),
     openTokenizer(join(folder, TOKENIZER_FILE)),
   ]);
-  const { vocabularySize, contextLength } = part.config.text;
+  const { vocabularySize } = part.config.text;
   if (tokenizer.vocabularySize !== vocabularySize) {
     throw new ClipGenError(
       'failed_precondition',
       `${part.folder}: text.vocabularySize must be the tokenizer's ${tokenizer.vocabularySize}; got ${vocabularySize}`,
-    );
-  }
-  if (contextLength < 3) {
-    throw new ClipGenError(
-      'data_corrupt',
-      `${part.folder}: text.contextLength must be at least 3; got ${contextLength}`,
     );
   }
   return { ...part, tokenizer };
@@ -57,12 +51,12 @@ export async function openClipPart(folder: string): Promise<ClipPart> {
 
 /** Opens a VQGAN folder; weights of its discriminator may be there too. @throws what `openModelPart` throws */
 export function openVqganPart(folder: string): Promise<VqganPart> {
-  return openModelPart(folder, vqganConfigSchema, { parameters: vqganParameters, unused: 'discriminator.' });
+  return openModelPart(folder, vqganConfigSchema, VQGAN_CONTENTS);
 }
 
 /** Opens a GPT folder. @throws what `openModelPart` throws */
 export function openGptPart(folder: string): Promise<GptPart> {
-  return openModelPart(folder, gptConfigSchema, { parameters: gptParameters });
+  return openModelPart(folder, gptConfigSchema, GPT_CONTENTS);
 }
 
 /**
@@ -99,8 +93,6 @@ async function openTokenizer(path: string): Promise<ClipTokenizer> {
 
 /** Every weight that a CLIP folder holds. @throws invalid_argument when sizes do not fit together */
 export function clipParameters(config: ClipConfig): readonly ParameterSpec[] {
-  const { imageSize, patchSize } = config.vision;
-  multiple('vision.imageSize', imageSize, 'vision.patchSize', patchSize);
   const scale = new Scope(new GraphBuilder('logit-scale'));
   logitScale(scale);
   return [...imageEncoderGraph(config).scope.specs, ...textEncoderGraph(config).scope.specs, ...scale.specs];
@@ -108,19 +100,27 @@ export function clipParameters(config: ClipConfig): readonly ParameterSpec[] {
 
 /** Every weight that a VQGAN folder must hold. @throws invalid_argument when sizes do not fit together */
 export function vqganParameters(config: VqganConfig): readonly ParameterSpec[] {
-  const { imageSize, patchSize, multipliers } = config;
-  multiple('imageSize', imageSize, 'patchSize · 2^(levels−1)', patchSize * 2 ** (multipliers.length - 1));
   return [...pictureTokenizerGraph(config).scope.specs, ...pictureDecoderGraph(config).scope.specs];
 }
 
 /** Every weight that a GPT folder holds. @throws invalid_argument when sizes do not fit together */
 export function gptParameters(config: GptConfig): readonly ParameterSpec[] {
-  multiple('width', config.width, 'heads', config.heads);
   return decodeStepGraph(config).scope.specs;
 }
 
-function multiple(name: string, value: number, ofName: string, of: number): void {
-  if (value % of !== 0) {
-    throw new ClipGenError('invalid_argument', `${name} must be a multiple of ${ofName} (${of}); got ${value}`);
-  }
-}
+const CLIP_CONTENTS: PartContents<ClipConfig> = {
+  parameters: clipParameters,
+  layers: ({ vision, text }) => vision.layers + text.layers,
+  unused: /^(input_resolution|context_length|vocab_size)$/,
+};
+/** The discriminator's running statistics are under its name too. */
+const VQGAN_CONTENTS: PartContents<VqganConfig> = {
+  parameters: vqganParameters,
+  layers: ({ multipliers, blocks }) => multipliers.length * (2 * blocks + 1),
+  unused: /^discriminator\./,
+};
+const GPT_CONTENTS: PartContents<GptConfig> = {
+  parameters: gptParameters,
+  layers: ({ layers }) => layers,
+  unused: /^blocks\.\d+\.mask$/,
+};

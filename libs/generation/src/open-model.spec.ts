@@ -80,6 +80,40 @@ describe('a model folder', () => {
     await openModelParts(folder);
   });
 
+  it('may hold the buffers of reference checkpoints, and no weights like them', async () => {
+    const folder = await changed(async (at) => {
+      await editWeights(at, 'gpt', (weights) => weights.set('blocks.0.mask', emptyTensor('float32', [16, 16])));
+      await editWeights(at, 'clip', (weights) => {
+        for (const name of ['input_resolution', 'context_length', 'vocab_size']) {
+          weights.set(name, emptyTensor('int64', []));
+        }
+      });
+    });
+    await openModelParts(folder);
+    await editWeights(folder, 'gpt', (weights) => weights.set('blocks.0.mask.bias', emptyTensor('float32', [1])));
+    await expect(openModelParts(folder)).rejects.toThrow('has unexpected blocks.0.mask.bias');
+  });
+
+  it.each([
+    ['gpt', { tokens: 1 << 20 }, 'tokens: '],
+    ['gpt', { tokens: 1024, layers: 256, vocabularySize: 1 << 20 }, 'too few for the 256 layers'],
+    ['clip', { text: { ...CONFIGS.clip.text, contextLength: 4096, layers: 128 } }, 'text.contextLength: '],
+    ['clip', { text: { ...CONFIGS.clip.text, contextLength: 1024, layers: 128 } }, 'too few for the 129 layers'],
+    ['clip', { vision: { ...CONFIGS.clip.vision, imageSize: 4096, patchSize: 1 } }, 'positional_embedding must be'],
+    ['vqgan', { multipliers: [1, 1, 1, 1, 1, 1, 1, 1], imageSize: 8192, blocks: 16 }, 'too few for the 264 layers'],
+    [
+      'vqgan',
+      { groups: 4096, channels: 4096, codebookSize: 1 << 20, multipliers: [64] },
+      'does not fit its config.json',
+    ],
+  ] as const)('with the config of a giant is refused without its memory (%s %#)', async (part, change, message) => {
+    const folder = await changed((at) => editConfig(at, part, (config) => Object.assign(config, change)));
+    const before = process.memoryUsage();
+    await expect(openModelParts(folder)).rejects.toThrow(message);
+    const { arrayBuffers, heapUsed } = process.memoryUsage();
+    expect(arrayBuffers - before.arrayBuffers + heapUsed - before.heapUsed).toBeLessThan(64 << 20);
+  });
+
   it('must hold the weights that the network asks for, no others, in their shapes', async () => {
     const folder = await changed((at) =>
       editWeights(at, 'gpt', (weights) => {
@@ -125,12 +159,12 @@ describe('a model folder', () => {
     [
       'sizes that do not divide',
       JSON.stringify({ ...CONFIGS.clip, vision: { ...CONFIGS.clip.vision, heads: 3 } }),
-      'heads',
+      'vision.heads: must divide vision.width (16); got 3',
     ],
     [
       'patches that do not divide',
       JSON.stringify({ ...CONFIGS.clip, vision: { ...CONFIGS.clip.vision, patchSize: 3 } }),
-      'vision.imageSize must be a multiple of vision.patchSize (3); got 8',
+      'vision.imageSize: must be a multiple of vision.patchSize (3); got 8',
     ],
     ['no text at all', Buffer.from([0xff, 0xfe, 0x00]), 'cannot be read as text'],
   ])('is refused when config.json holds %s', async (_, text, message) => {

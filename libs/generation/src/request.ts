@@ -1,5 +1,10 @@
 import { invalidArgument } from '@clip-gen/errors';
-import { validateSampling, type SamplingOptions, type ValidSamplingOptions } from '@clip-gen/sampling';
+import {
+  MAX_VOCABULARY_SIZE,
+  validateSampling,
+  type SamplingOptions,
+  type ValidSamplingOptions,
+} from '@clip-gen/sampling';
 
 /** What a person asks for. Only the prompt must be given. */
 export interface GenerationRequest extends Partial<SamplingOptions> {
@@ -39,10 +44,10 @@ export const REQUEST_DEFAULTS = {
 /**
  * The request with defaults filled in.
  *
- * @param vocabularySize codes K of the model: the default topK is not larger
+ * @param vocabularySize codes K of the model, which topK may not exceed; left out, what holds for every model is checked
  * @throws invalid_argument naming the first value out of bounds; the prompt's length is the text encoder's to judge
  */
-export function validateRequest(request: GenerationRequest, vocabularySize: number): ValidRequest {
+export function validateRequest(request: GenerationRequest, vocabularySize = MAX_VOCABULARY_SIZE): ValidRequest {
   const {
     prompt,
     candidates = REQUEST_DEFAULTS.candidates,

@@ -6,18 +6,24 @@ const size = z
   .max(1 << 20);
 
 /** Sizes of the conditional transformer, as `config.json` holds them. */
-export const gptConfigSchema = z.strictObject({
-  model: z.literal('gpt'),
-  /** Number of image tokens T: the block size. */
-  tokens: size.max(16384),
-  /** Codebook size K. */
-  vocabularySize: size,
-  /** Width of the CLIP embedding. */
-  conditionSize: size.max(8192),
-  width: size.max(16384),
-  layers: size.max(256),
-  heads: size.max(256),
-});
+export const gptConfigSchema = z
+  .strictObject({
+    model: z.literal('gpt'),
+    /** Number of image tokens T: the block size. */
+    tokens: size.max(1024),
+    /** Codebook size K. */
+    vocabularySize: size,
+    /** Width of the CLIP embedding. */
+    conditionSize: size.max(8192),
+    width: size.max(16384),
+    layers: size.max(256),
+    /** Must divide the width. */
+    heads: size.max(256),
+  })
+  .superRefine(({ width, heads }, context) => {
+    if (width % heads === 0) return;
+    context.addIssue({ code: 'custom', path: ['heads'], input: heads, message: `must divide width (${width})` });
+  });
 
 export type GptConfig = z.infer<typeof gptConfigSchema>;
 
@@ -41,5 +47,5 @@ export const GPT_PRESETS = {
     layers: 36,
     heads: 20,
   },
-  'gpt-mini': { model: 'gpt', tokens: 64, vocabularySize: 1024, conditionSize: 256, width: 256, layers: 8, heads: 4 },
+  'gpt-mini': { model: 'gpt', tokens: 64, vocabularySize: 2048, conditionSize: 256, width: 192, layers: 5, heads: 3 },
 } as const satisfies Record<string, GptConfig>;

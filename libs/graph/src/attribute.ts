@@ -5,11 +5,16 @@ export type Attribute =
   | { readonly type: 'float'; readonly value: number }
   | { readonly type: 'string'; readonly value: string };
 
+/** A node's attributes by their ONNX names. */
 export type Attributes = Readonly<Record<string, Attribute>>;
 
+/** A 64-bit integer attribute. */
 export const int = (value: number): Attribute => ({ type: 'int', value });
+/** A list of 64-bit integers, such as axes or pads. */
 export const ints = (value: readonly number[]): Attribute => ({ type: 'ints', value });
+/** A float32 attribute. */
 export const float = (value: number): Attribute => ({ type: 'float', value });
+/** A text attribute, stored as UTF-8. */
 export const string = (value: string): Attribute => ({ type: 'string', value });
 
 /** The value of an int attribute, or the default of the operator. */

@@ -1,8 +1,8 @@
+import { tensor, type Tensor } from '@clip-gen/tensor';
 import { int, ints, intsAttribute, type Attributes } from './attribute.ts';
 import type { Shape } from './dim.ts';
 import type { GraphBuilder } from './graph-builder.ts';
 import type { OpType } from './op-type.ts';
-import { tensor } from '@clip-gen/tensor';
 import type { Node, Value } from './value.ts';
 
 /** Sizes of a convolution that the blocked kernel takes. */
@@ -12,22 +12,42 @@ interface Sizes {
   readonly kernel: readonly [number, number];
 }
 
+/** Nodes in blocked form, and the constants that they need beside the graph's own. */
+export interface BlockedNodes {
+  readonly nodes: readonly Node[];
+  readonly constants: readonly { readonly value: Value; readonly data: Tensor }[];
+}
+
 /**
  * Replaces every Conv whose channels fit by ONNX Runtime's blocked convolution (`com.microsoft.nchwc`), which needs
  * activations as (B, C/block, H, W, block) and weights as (O/block, I/block, kH, kW, block, block). ONNX Runtime does
  * this itself for constant weights; here the weights are inputs and are laid out again in each run. A convolution takes
- * the blocked form of its input where another one has made it.
+ * the blocked form of its input where another one has made it. The graph stays as it is.
  *
  * @param nodes in topological order, composites lowered
  * @param block channels of a block, 8 or 16: a property of the CPU
  */
-export function blockConvolutions(graph: GraphBuilder, nodes: readonly Node[], block: number): Node[] {
+export function blockConvolutions(graph: GraphBuilder, nodes: readonly Node[], block: number): BlockedNodes {
   const result: Node[] = [];
+  const constants = new Map<string, { value: Value; data: Tensor }>(); // by dtype and shape or contents: shared
   const blocked = new Map<string, Value>(); // by the name of the plain value
   const emit = (op: OpType, inputs: Node['inputs'], attributes: Attributes, name: string, shape: Shape): Value => {
     const output: Value = { graph, name, dtype: 'float32', shape };
     result.push({ op, inputs, outputs: [output], attributes, order: result.length });
     return output;
+  };
+  const constant = (key: string, data: Tensor): Value => {
+    const known = constants.get(key);
+    if (known) return known.value;
+    const value: Value = { graph, name: `blocked.${key}`, dtype: data.dtype, shape: data.shape };
+    constants.set(key, { value, data });
+    return value;
+  };
+  const int64 = (values: readonly number[]): Value =>
+    constant(`shape.${values.join('x')}`, tensor('int64', [values.length], BigInt64Array.from(values, BigInt)));
+  const zerosOf = (shape: readonly number[]): Value => {
+    const length = shape.reduce((a, b) => a * b, 1);
+    return constant(`zeros.${shape.join('x')}`, tensor('float32', shape, new Float32Array(length)));
   };
   const blockedInput = (x: Value): Value => {
     const known = blocked.get(x.name);
@@ -38,14 +58,13 @@ export function blockConvolutions(graph: GraphBuilder, nodes: readonly Node[], b
   };
   const zerosAfter = (value: Value, name: string, count: number): Value => {
     const shape = [count, ...(value.shape.slice(1) as number[])];
-    const zeros = graph.constant(tensor('float32', shape, new Float32Array(shape.reduce((a, b) => a * b, 1))));
-    return emit('Concat', [value, zeros], { axis: int(0) }, name, [
+    return emit('Concat', [value, zerosOf(shape)], { axis: int(0) }, name, [
       (value.shape[0] as number) + count,
       ...shape.slice(1),
     ]);
   };
   const permuted = (x: Value, split: number[], permutation: readonly number[], name: string): Value => {
-    const open = emit('Reshape', [x, graph.int64(split)], {}, `${name}.split`, split);
+    const open = emit('Reshape', [x, int64(split)], {}, `${name}.split`, split);
     const shape = permutation.map((axis) => split[axis]!);
     return emit('Transpose', [open], { perm: ints(permutation) }, name, shape);
   };
@@ -60,7 +79,7 @@ export function blockConvolutions(graph: GraphBuilder, nodes: readonly Node[], b
         ? permuted(turned, [i, block, taps, o, block], [3, 0, 2, 1, 4], `${name}.laid`)
         : permuted(weight, [o, block, i, block, taps], [0, 2, 4, 3, 1], `${name}.laid`);
     const shape = [outputs, inputs, ...kernel];
-    return emit('Reshape', [laid, graph.int64(shape)], {}, name, shape);
+    return emit('Reshape', [laid, int64(shape)], {}, name, shape);
   };
 
   for (const node of nodes) {
@@ -84,7 +103,7 @@ export function blockConvolutions(graph: GraphBuilder, nodes: readonly Node[], b
     if (rest === 0) blocked.set(output.name, made);
     emit('ReorderOutput', [made], { channels: int(sizes.outputs) }, output.name, output.shape);
   }
-  return live(result, graph);
+  return { nodes: live(result, graph), constants: [...constants.values()] };
 }
 
 /**

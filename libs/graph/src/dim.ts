@@ -2,6 +2,7 @@ import { ClipGenError } from '@clip-gen/errors';
 
 /** A dimension: a number, or a name that stands for a size known only when the graph runs (`'B'`). */
 export type Dim = number | string;
+/** Dimensions, outermost first; [] for a scalar. */
 export type Shape = readonly Dim[];
 
 /** `[2, 'T', 8]` as text for messages. */
@@ -24,11 +25,14 @@ export function staticSize(shape: Shape, where: string): number {
   return staticShape(shape, where).reduce((product, size) => product * size, 1);
 }
 
-/** One dimension as a number. @throws invalid_argument when it is named or absent */
+/** One dimension as a number. @throws invalid_argument when it is named, absent or fractional */
 export function staticDim(shape: Shape, axis: number, where: string): number {
   const dim = shape[axis];
-  if (typeof dim !== 'number') {
-    throw new ClipGenError('invalid_argument', `${where} needs a static dimension ${axis}; got ${showShape(shape)}`);
+  if (typeof dim !== 'number' || !Number.isInteger(dim)) {
+    throw new ClipGenError(
+      'invalid_argument',
+      `${where} needs a static whole dimension ${axis}; got ${showShape(shape)}`,
+    );
   }
   return dim;
 }
@@ -60,6 +64,7 @@ export function normalizeAxis(axis: number, rank: number, where: string): number
   return axis < 0 ? axis + rank : axis;
 }
 
+/** Whether both have the same sizes and names in the same places. */
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((dim, i) => dim === b[i]);
 }

@@ -5,7 +5,7 @@ import { tensor, type Tensor } from '@clip-gen/tensor';
 import { expectTensor, runGraph, temporaryFolder } from '@clip-gen/testing';
 import { describe, expect, it } from 'vitest';
 import { GraphBuilder } from './graph-builder.ts';
-import { add, gelu, gemm, groupNormalization, mul, relu, stopGradient, straightThrough } from './index.ts';
+import { add, conv, gelu, gemm, groupNormalization, mul, relu, stopGradient, straightThrough } from './index.ts';
 import { encodeModel, usedParameters } from './model-proto.ts';
 
 const wave = (...shape: number[]): Tensor<'float32'> => {
@@ -45,6 +45,26 @@ describe('encodeModel', () => {
     expect(model.input.map(({ name }) => name)).toEqual(['x', 'used']);
     expect(model.initializer).toEqual([]);
     expect(usedParameters(graph)).toEqual(['used']);
+  });
+
+  it('gives the same bytes each time and leaves the graph as it is, in blocked layouts too', () => {
+    const graph = new GraphBuilder('g');
+    const x = graph.input('x', 'float32', [1, 16, 4, 4]);
+    const wide = conv(x, graph.parameter('a', [32, 16, 3, 3]), null, { pads: [1, 1, 1, 1] });
+    // 24 outputs in blocks of 16: 8 rows of zeros stand beside them.
+    graph.output('y', conv(wide, graph.parameter('b', [24, 32, 3, 3]), graph.parameter('c', [24])));
+    const constants = graph.constants.size;
+    const first = encodeModel(graph, { channelBlock: 16 });
+    expect(encodeModel(graph, { channelBlock: 16 })).toEqual(first);
+    expect(graph.constants.size).toBe(constants);
+    const { node, initializer } = ModelProto.decode(first).graph!;
+    expect(node.map(({ opType }) => opType)).toContain('Concat');
+    expect(new Set(initializer.map(({ name }) => name)).size).toBe(initializer.length);
+    const given = new Set(initializer.map(({ name }) => name));
+    const shapes = node.filter(({ opType }) => opType === 'Reshape').map(({ input }) => input[1]!);
+    expect(shapes.length).toBeGreaterThan(0);
+    expect(shapes.every((name) => given.has(name))).toBe(true);
+    expect(encodeModel(graph)).not.toEqual(first);
   });
 
   it('leaves out the nodes of a composite whose results nobody reads', () => {

@@ -4,6 +4,7 @@ import {
   AttributeProto_AttributeType,
   ModelProto,
   NodeProto,
+  ONNX_ELEMENT_TYPE,
   TensorProto,
   TensorProto_DataLocation,
   ValueInfoProto,
@@ -25,6 +26,7 @@ export interface ExternalLocation {
   readonly dtype?: 'float32' | 'float16';
 }
 
+/** How a graph becomes a model file. */
 export interface ModelOptions {
   /**
    * `input`: parameters are inputs of the model, for training. A function: where each parameter's bytes lie (float32,
@@ -41,18 +43,6 @@ export interface ModelOptions {
 
 const OPSET = 18;
 
-const ONNX_DTYPE: { readonly [D in DType]: number } = {
-  float32: 1,
-  uint8: 2,
-  int8: 3,
-  int32: 6,
-  int64: 7,
-  bool: 9,
-  float16: 10,
-  float64: 11,
-  bfloat16: 16,
-};
-
 /** The bytes of an ONNX ModelProto (IR version 10, opset 18 and `com.microsoft`). */
 export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Uint8Array {
   const { parameters = 'input', channelBlock } = options;
@@ -60,11 +50,12 @@ export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Ui
     throw new ClipGenError('invalid_argument', `graph ${graph.name} must have an output; got none`);
   }
   const reached = reachable(graph);
-  const operators = channelBlock ? blockConvolutions(graph, reached.nodes, channelBlock) : reached.nodes;
-  if (channelBlock)
+  const blocked = channelBlock ? blockConvolutions(graph, reached.nodes, channelBlock) : null;
+  const operators = blocked?.nodes ?? reached.nodes;
+  if (blocked)
     for (const { inputs } of operators) for (const input of inputs) if (input) reached.values.add(input.name);
   const inputs = graph.inputs.map((value) => valueInfo(value.name, value));
-  const initializers = [...graph.constants.values()]
+  const initializers = [...graph.constants.values(), ...(blocked?.constants ?? [])]
     .filter(({ value }) => reached.values.has(value.name))
     .map(({ value, data }) => constantProto(value.name, data));
   for (const { name, value } of graph.parameters) {
@@ -173,14 +164,14 @@ function valueInfo(name: string, value: { dtype: DType; shape: Shape }): ValueIn
   const dim = value.shape.map((d) => (typeof d === 'number' ? { dimValue: BigInt(d) } : { dimParam: d }));
   return ValueInfoProto.fromPartial({
     name,
-    type: { tensorType: { elemType: ONNX_DTYPE[value.dtype], shape: { dim } } },
+    type: { tensorType: { elemType: ONNX_ELEMENT_TYPE[value.dtype], shape: { dim } } },
   });
 }
 
 function constantProto(name: string, data: Tensor): TensorProto {
   return TensorProto.fromPartial({
     name,
-    dataType: ONNX_DTYPE[data.dtype],
+    dataType: ONNX_ELEMENT_TYPE[data.dtype],
     dims: data.shape.map((size) => BigInt(size)),
     rawData: new Uint8Array(data.data.buffer, data.data.byteOffset, data.data.byteLength),
   });
@@ -200,7 +191,7 @@ function externalProto(value: Value, location: ExternalLocation): TensorProto {
   }
   return TensorProto.fromPartial({
     name: dtype === 'float32' ? value.name : value.name + STORED,
-    dataType: ONNX_DTYPE[dtype],
+    dataType: ONNX_ELEMENT_TYPE[dtype],
     dims: value.shape.map((size) => BigInt(size)),
     dataLocation: TensorProto_DataLocation.EXTERNAL,
     externalData: [
@@ -217,7 +208,7 @@ function wideningProto(stored: TensorProto): NodeProto {
   const to = AttributeProto.fromPartial({
     name: 'to',
     type: AttributeProto_AttributeType.INT,
-    i: BigInt(ONNX_DTYPE.float32),
+    i: BigInt(ONNX_ELEMENT_TYPE.float32),
   });
   return NodeProto.fromPartial({
     opType: 'Cast',

@@ -80,4 +80,5 @@ export const COMPOSITE_OPS = [
   'Upsample',
 ] as const;
 
+/** Every operator that a node of this graph can have. */
 export type OpType = (typeof ONNX_OPS)[number] | (typeof CONTRIB_OPS)[number] | (typeof COMPOSITE_OPS)[number];

@@ -3,6 +3,7 @@ import { invalidArgument } from '@clip-gen/errors';
 import { DEFAULT_MAX_PIXELS } from './decode-image.ts';
 import { checkRgbImage, rgbBytes, type RgbImage } from './rgb-image.ts';
 
+/** How the pictures of a sheet are laid out. */
 export interface ContactSheetOptions {
   /** Pictures in a row; the square root of their number, rounded up, by default. */
   readonly columns?: number;

@@ -8,6 +8,7 @@ import { rgbBytes, type RgbImage } from './rgb-image.ts';
 /** Most pixels that are decoded unless told otherwise: 100 million, 300 MB of RGB. */
 export const DEFAULT_MAX_PIXELS = 100_000_000;
 
+/** How large a picture becomes, and how large a file may be. */
 export interface DecodeOptions {
   /** What errors call the picture; the path when left out. */
   readonly name?: string;

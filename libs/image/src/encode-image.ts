@@ -3,6 +3,7 @@ import { invalidArgument } from '@clip-gen/errors';
 import { IMAGE_FORMATS, type ImageFormat } from './image-format.ts';
 import { checkRgbImage, type RgbImage } from './rgb-image.ts';
 
+/** How a picture is stored. */
 export interface EncodeOptions {
   readonly format: ImageFormat;
   /** 1–100, for JPEG (90 by default) and WebP (90); PNG is lossless and ignores it. */

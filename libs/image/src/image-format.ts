@@ -1,5 +1,6 @@
 /** The file formats that are read and written. */
 export const IMAGE_FORMATS = ['png', 'jpeg', 'webp'] as const;
+/** A format that pictures are read from and written in. */
 export type ImageFormat = (typeof IMAGE_FORMATS)[number];
 
 /** File name endings that belong to a readable format, lower-case, with the dot. */

@@ -5,6 +5,7 @@ export { DEFAULT_MAX_PIXELS, decodeImage, type DecodeOptions } from './decode-im
 export { encodeImage, type EncodeOptions } from './encode-image.ts';
 export { IMAGE_EXTENSIONS, IMAGE_FORMATS, sniffImageFormat, type ImageFormat } from './image-format.ts';
 export { DEFAULT_MAX_BYTES } from './image-source.ts';
+export { meanSquaredError } from './mean-squared-error.ts';
 export {
   CLIP_NORMALISATION,
   SYMMETRIC,

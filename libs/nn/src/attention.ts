@@ -1,4 +1,14 @@
-import { add, fusedMatMul, matMul, reshape, softmax, split, transpose, type Value } from '@clip-gen/graph';
+import {
+  add,
+  fusedMatMul,
+  matMul,
+  reshape,
+  softmax,
+  split,
+  transpose,
+  type GraphBuilder,
+  type Value,
+} from '@clip-gen/graph';
 import { ClipGenError } from '@clip-gen/errors';
 import { tensor } from '@clip-gen/tensor';
 import { fanIn, xavier, zeros, type Initializer } from './initializer.ts';
@@ -44,9 +54,18 @@ export function selfAttention(scope: Scope, x: Value, options: AttentionOptions)
   });
 }
 
+/** The masks of each graph by length: all layers share one. */
+const masks = new WeakMap<GraphBuilder, Map<number, Value>>();
+
 /** (T, T): 0 on and below the diagonal, −∞ above. */
-function causalMask(like: Value, length: number): Value {
+function causalMask({ graph }: Value, length: number): Value {
+  const byLength = masks.get(graph) ?? new Map<number, Value>();
+  masks.set(graph, byLength);
+  const known = byLength.get(length);
+  if (known) return known;
   const mask = new Float32Array(length * length);
   for (let i = 0; i < length; i++) mask.fill(-Infinity, i * length + i + 1, (i + 1) * length);
-  return like.graph.constant(tensor('float32', [length, length], mask));
+  const value = graph.constant(tensor('float32', [length, length], mask));
+  byLength.set(length, value);
+  return value;
 }

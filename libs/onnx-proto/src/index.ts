@@ -1,3 +1,4 @@
+export { ONNX_ELEMENT_TYPE } from './element-type.ts';
 export {
   AttributeProto,
   AttributeProto_AttributeType,

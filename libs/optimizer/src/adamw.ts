@@ -2,6 +2,7 @@ import { ClipGenError, invalidArgument } from '@clip-gen/errors';
 import { clipScale, globalNorm } from './gradient-norm.ts';
 import type { ParameterArena } from './parameter-arena.ts';
 
+/** What stays the same over a training. */
 export interface AdamWOptions {
   /** Decay of the first moment, in [0, 1). */
   readonly beta1: number;
@@ -13,6 +14,7 @@ export interface AdamWOptions {
   readonly weightDecay: number;
 }
 
+/** What may differ from step to step. */
 export interface StepOptions {
   /** At least 0. */
   readonly learningRate: number;
@@ -26,6 +28,7 @@ export interface StepOptions {
   readonly groups?: readonly string[];
 }
 
+/** What a step did. */
 export interface StepResult {
   /** True when the norm was NaN or infinite: nothing was changed, no step was counted. */
   readonly skipped: boolean;

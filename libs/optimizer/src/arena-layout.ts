@@ -16,6 +16,7 @@ export interface ParameterSpec {
 /** What the arena keeps for each parameter, in memory order. */
 export type ArrayKind = 'values' | 'gradients' | 'firstMoments' | 'secondMoments' | 'averages' | 'microGradients';
 
+/** Which arrays an arena keeps, and how much memory it may take. */
 export interface ArenaOptions {
   /** Keep an exponential moving average of the values. Default false. */
   readonly averages?: boolean;
@@ -36,6 +37,7 @@ export interface Placement {
   readonly paddedBytes: number;
 }
 
+/** Where everything of an arena will lie, before anything is allocated. */
 export interface ArenaLayout {
   readonly kinds: readonly ArrayKind[];
   readonly placements: readonly Placement[];

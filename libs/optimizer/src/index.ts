@@ -3,4 +3,4 @@ export { type ArenaOptions, type ArrayKind, type ParameterSpec } from './arena-l
 export { defaultDecay } from './default-decay.ts';
 export { clipScale, globalNorm } from './gradient-norm.ts';
 export { ParameterArena, type FloatTensors } from './parameter-arena.ts';
-export { warmupCosine, type WarmupCosineOptions } from './schedule.ts';
+export { warmupConstant, warmupCosine, type WarmupCosineOptions } from './schedule.ts';

@@ -3,6 +3,7 @@ import { elementCount, tensor, type Tensor } from '@clip-gen/tensor';
 import { planArena, type ArenaOptions, type ArrayKind, type ParameterSpec } from './arena-layout.ts';
 import { instantiateKernels, type Kernels } from './kernels.ts';
 
+/** Float32 tensors by parameter name. */
 export type FloatTensors = ReadonlyMap<string, Tensor<'float32'>>;
 
 /** A parameter as the kernels see it. */

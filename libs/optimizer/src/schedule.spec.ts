@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { defaultDecay } from './default-decay.ts';
-import { warmupCosine } from './schedule.ts';
+import { warmupConstant, warmupCosine } from './schedule.ts';
 
 it('rises linearly, falls as a cosine and stays at the floor', () => {
   const rate = warmupCosine({ peak: 8, warmupSteps: 4, totalSteps: 104, floor: 2 });
@@ -39,4 +39,12 @@ it.each([
   ['logit_scale', [], false],
 ] as [string, number[], boolean][])('decay of %s %j: %s', (name, shape, decay) => {
   expect(defaultDecay(name, shape)).toBe(decay);
+});
+
+it('rises as the cosine does and then stays', () => {
+  const rate = warmupConstant({ peak: 8, warmupSteps: 4 });
+  expect([0, 1, 2, 3, 4, 1e6].map(rate)).toEqual([2, 4, 6, 8, 8, 8]);
+  expect(warmupConstant({ peak: 8, warmupSteps: 0 })(0)).toBe(8);
+  expect(() => warmupConstant({ peak: 8, warmupSteps: -1 })).toThrow('warmupSteps must be an integer of at least 0');
+  expect(() => warmupConstant({ peak: Infinity, warmupSteps: 1 })).toThrow('peak must be a positive number');
 });

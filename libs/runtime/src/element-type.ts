@@ -1,17 +1,7 @@
 import { ClipGenError } from '@clip-gen/errors';
-import type { DType } from '@clip-gen/tensor';
+import { ONNX_ELEMENT_TYPE } from '@clip-gen/onnx-proto';
 
-// onnx.proto, TensorProto.DataType; ONNX Runtime's ONNXTensorElementDataType uses the same numbers.
-const NUMBER_OF = {
-  float32: 1,
-  uint8: 2,
-  int8: 3,
-  int32: 6,
-  int64: 7,
-  bool: 9,
-  float16: 10,
-  float64: 11,
-} as const satisfies Partial<Record<DType, number>>;
+const { bfloat16: BFLOAT16, ...NUMBER_OF } = ONNX_ELEMENT_TYPE;
 
 /** A dtype that ONNX Runtime computes with; bfloat16 has no CPU kernels and is left out. */
 export type RuntimeDType = keyof typeof NUMBER_OF;
@@ -29,7 +19,7 @@ export function elementTypeNumber(dtype: RuntimeDType): number {
 export function dtypeOfElementType(number: number, what: string): RuntimeDType {
   const dtype = DTYPE_OF.get(number);
   if (dtype !== undefined) return dtype;
-  throw unsupported(number === 16 ? 'bfloat16' : `ONNX element type ${number}`, what);
+  throw unsupported(number === BFLOAT16 ? 'bfloat16' : `ONNX element type ${number}`, what);
 }
 
 /** The same by name, as the public binding says it. */

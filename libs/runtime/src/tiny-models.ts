@@ -149,16 +149,3 @@ export function unknownOperatorModel(): Uint8Array {
     }),
   );
 }
-
-/** y0 = −x0, y1 = −x1, … for `count` tensors of `length` elements. */
-export function negationsModel(count: number, length: number): Uint8Array {
-  const indices = Array.from({ length: count }, (_, i) => i);
-  return encode(
-    GraphProto.fromPartial({
-      name: 'negations',
-      input: indices.map((i) => value(`x${i}`, [length])),
-      output: indices.map((i) => value(`y${i}`, [length])),
-      node: indices.map((i) => ({ opType: 'Neg', input: [`x${i}`], output: [`y${i}`] })),
-    }),
-  );
-}

@@ -89,7 +89,7 @@ export class SafetensorsFile {
 /**
  * Opens a file and reads its header, whose length is bounded by the file's and by 100 MB.
  *
- * @throws not_found, data_corrupt, or unimplemented for an element type that clip-gen does not have
+ * @throws not_found, failed_precondition when it cannot be read, data_corrupt, or unimplemented for an element type that clip-gen does not have
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   if (endianness() !== 'LE') throw new ClipGenError('unimplemented', 'safetensors needs a little-endian machine');
@@ -132,7 +132,8 @@ async function openForReading(path: string): Promise<FileHandle> {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') {
       throw new ClipGenError('not_found', `${path} does not exist`, { cause });
     }
-    throw cause;
+    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+    throw new ClipGenError('failed_precondition', `${path} cannot be read (${reason})`, { cause });
   }
 }
 

@@ -257,6 +257,11 @@ describe('corrupt files', () => {
     const foreign = open(file(ok.replace('F32', 'U32')));
     await expect(foreign).rejects.toMatchObject({ code: 'unimplemented' });
     await expect(openSafetensors(join(folder, 'absent'))).rejects.toMatchObject({ code: 'not_found' });
+    const below = join(process.execPath, 'x'); // a path through a file
+    await expect(openSafetensors(below)).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: `${below} cannot be read (ENOTDIR)`,
+    });
     await expect(openSafetensors(folder)).rejects.toMatchObject({ code: 'invalid_argument' });
   });
 });

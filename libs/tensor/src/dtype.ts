@@ -1,7 +1,9 @@
 /** Element types, under ONNX's lower-case names. `float16` and `bfloat16` are carried as their bits; `bool` as bytes. */
 export const DTYPES = ['float32', 'float16', 'bfloat16', 'float64', 'int8', 'uint8', 'int32', 'int64', 'bool'] as const;
+/** One of them. */
 export type DType = (typeof DTYPES)[number];
 
+/** The array that holds the elements of each dtype. */
 export interface DataOf {
   float32: Float32Array;
   float16: Uint16Array;
@@ -13,6 +15,7 @@ export interface DataOf {
   int64: BigInt64Array;
   bool: Uint8Array;
 }
+/** The array of any of them. */
 export type TensorData = DataOf[DType];
 
 const BYTES: { readonly [D in DType]: number } = {

@@ -1,2 +1,2 @@
-export { DTYPES, bytesPerElement, type DType, type DataOf, type TensorData } from './dtype.ts';
+export { bytesPerElement, type DType, type DataOf, type TensorData } from './dtype.ts';
 export { elementCount, emptyTensor, tensor, type Tensor } from './tensor.ts';

@@ -14,6 +14,7 @@ export const MAX_TEXT_LENGTH = 32_768;
 const REMEMBERED_WORDS = 1 << 16;
 const REMEMBERED_LENGTH = 64;
 
+/** How a text is brought to the length that the text encoder reads. */
 export interface TokenizeOptions {
   /** Length of the result, in [2, 65536]; 77 by default. */
   readonly contextLength?: number;

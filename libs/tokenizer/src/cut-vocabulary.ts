@@ -2,6 +2,7 @@ import { invalidArgument } from '@clip-gen/errors';
 import { ClipTokenizer } from './clip-tokenizer.ts';
 import { BYTE_TOKENS, Vocabulary } from './vocabulary.ts';
 
+/** A smaller tokenizer, and where its tokens came from. */
 export interface CutVocabulary {
   readonly tokenizer: ClipTokenizer;
   /** For each new token id the id it had before: rows to take from an embedding table. */

@@ -1,5 +1,6 @@
 /** Written in a text, these stand for the special tokens. */
 export const START_OF_TEXT = '<|startoftext|>';
+/** Ends a text; what follows it is padding. */
 export const END_OF_TEXT = '<|endoftext|>';
 
 // Contractions, runs of letters, single digits, runs of anything else but white space. The reference ignores case, by

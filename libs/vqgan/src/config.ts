@@ -5,28 +5,39 @@ const size = z
   .min(1)
   .max(1 << 20);
 
-/** Sizes of a VQGAN, as `config.json` holds them. */
-export const vqganConfigSchema = z.strictObject({
-  model: z.literal('vqgan'),
-  /** Side S of the square picture in pixels. */
-  imageSize: size.max(8192),
-  /** Pixels are unshuffled by this factor before the first convolution and shuffled back after the last; 1 = not. */
-  patchSize: size.max(16),
-  /** Channels of the first level. */
-  channels: size.max(4096),
-  /** Channel multiplier of each level, finest first; each level but the last halves the side. */
-  multipliers: z.array(size.max(64)).min(1).max(8),
-  /** Residual blocks of each encoder level; a decoder level has one more. */
-  blocks: size.max(16),
-  /** Sides of the map (after patching) at which attention follows each residual block. */
-  attentionSides: z.array(size),
-  /** Groups of GroupNorm; must divide every channel count. */
-  groups: size,
-  /** Number of codes K. */
-  codebookSize: size,
-  /** Width of a code. */
-  codeSize: size.max(4096),
-});
+/** Sizes of a VQGAN, as `config.json` holds them; a size that does not divide another as it must is named. */
+export const vqganConfigSchema = z
+  .strictObject({
+    model: z.literal('vqgan'),
+    /** Side S of the square picture in pixels. */
+    imageSize: size.max(8192),
+    /** Pixels are unshuffled by this factor before the first convolution and shuffled back after the last; 1 = not. */
+    patchSize: size.max(16),
+    /** Channels of the first level. */
+    channels: size.max(4096),
+    /** Channel multiplier of each level, finest first; each level but the last halves the side. */
+    multipliers: z.array(size.max(64)).min(1).max(8),
+    /** Residual blocks of each encoder level; a decoder level has one more. */
+    blocks: size.max(16),
+    /** Sides of the map (after patching) at which attention follows each residual block. */
+    attentionSides: z.array(size),
+    /** Groups of GroupNorm; must divide every channel count. */
+    groups: size,
+    /** Number of codes K. */
+    codebookSize: size,
+    /** Width of a code. */
+    codeSize: size.max(4096),
+  })
+  .superRefine(({ imageSize, patchSize, multipliers, channels, groups }, context) => {
+    const refuse = (field: string, input: number, message: string): void =>
+      context.addIssue({ code: 'custom', path: [field], input, message });
+    const factor = patchSize * 2 ** (multipliers.length - 1);
+    if (imageSize % factor !== 0) {
+      refuse('imageSize', imageSize, `must be a multiple of patchSize · 2^(levels−1) (${factor})`);
+    }
+    const odd = [1, ...multipliers].find((multiplier) => (channels * multiplier) % groups !== 0);
+    if (odd !== undefined) refuse('groups', groups, `must divide channels · ${odd} (${channels * odd})`);
+  });
 
 export type VqganConfig = z.infer<typeof vqganConfigSchema>;
 
@@ -49,17 +60,17 @@ export const VQGAN_PRESETS = {
     codebookSize: 16384,
     codeSize: 256,
   },
-  'vqgan-f8-1024': {
+  'vqgan-f8-2048': {
     model: 'vqgan',
     imageSize: 64,
     patchSize: 2,
-    channels: 48,
-    multipliers: [1, 2, 3],
-    blocks: 2,
+    channels: 32,
+    multipliers: [1, 2, 4],
+    blocks: 1,
     attentionSides: [],
-    groups: 16,
-    codebookSize: 1024,
-    codeSize: 64,
+    groups: 8,
+    codebookSize: 2048,
+    codeSize: 32,
   },
 } as const satisfies Record<
   string,

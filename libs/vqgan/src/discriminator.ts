@@ -1,3 +1,4 @@
+import { invalidArgument } from '@clip-gen/errors';
 import { leakyRelu, type Value } from '@clip-gen/graph';
 import { batchNorm, conv2d, type Scope } from '@clip-gen/nn';
 
@@ -29,10 +30,16 @@ export interface DiscriminatorOptions {
  * large for real. BatchNorm uses the batch's statistics, as in training; real and fake pixels go through in calls of
  * their own.
  *
- * @throws invalid_argument when S is too small for that many layers
+ * @throws invalid_argument naming the side that is needed when a picture is smaller
  */
 export function discriminate(scope: Scope, pixels: Value, options: DiscriminatorOptions = {}): Value {
   const { layers = 3, channels = 64, statistics = [] } = options;
+  // Each halving convolution floors, each of the others takes one away; one logit must be left.
+  const needed = (layers === 0 ? 2 : 3) * 2 ** Math.max(layers, 1);
+  if (pixels.shape.slice(2).some((side) => typeof side !== 'number' || side < needed)) {
+    const got = pixels.shape.slice(2).join('x');
+    throw invalidArgument('pixels', `${needed}x${needed} or larger for ${layers} discriminator layers`, got);
+  }
   const discriminator = scope.child('discriminator');
   const features = discriminator.child('features');
   let x = leakyRelu(conv2d(features.child(0), pixels, channels, 4, { stride: 2, pads: PADS }), 0.2);

@@ -37,3 +37,25 @@ it.each(Object.entries(VQGAN_PRESETS))('%s is a valid configuration', (_name, pr
   for (const multiplier of preset.multipliers) expect((preset.channels * multiplier) % preset.groups).toBe(0);
   expect(Number.isInteger(gridSide(vqganConfigSchema.parse(preset)))).toBe(true);
 });
+
+it.each([
+  [{ imageSize: 36 }, 'imageSize', 'must be a multiple of patchSize · 2^(levels−1) (8)'],
+  [{ groups: 3 }, 'groups', 'must divide channels · 1 (32)'],
+  [{ channels: 12, multipliers: [2, 4], groups: 8 }, 'groups', 'must divide channels · 1 (12)'],
+])('refuses sizes that do not divide: %j', (change, field, message) => {
+  const { error } = vqganConfigSchema.safeParse({ ...VQGAN_PRESETS['vqgan-f8-2048'], ...change });
+  expect(error?.issues).toMatchObject([{ path: [field], message }]);
+});
+
+it.each([0, 1, 2, 3])('a discriminator of %i layers names the side that it needs, and takes it', (layers) => {
+  const judge = (side: number): unknown => {
+    const graph = new GraphBuilder('sizes');
+    const pixels = graph.input('pixels', 'float32', [2, 3, side, side]);
+    return discriminate(new Scope(graph), pixels, { layers, channels: 2 }).shape;
+  };
+  const side = [4, 6, 12, 24][layers]!;
+  expect(judge(side)).toEqual([2, 1, 1, 1]);
+  expect(() => judge(side - 1)).toThrow(
+    `pixels must be ${side}x${side} or larger for ${layers} discriminator layers; got "${side - 1}x${side - 1}"`,
+  );
+});

@@ -21,6 +21,7 @@ export interface CaptionLine {
   readonly name: string;
 }
 
+/** How the data set is drawn, and who is told. */
 export interface BuildOptions {
   /** Width and height of a picture in pixels. */
   readonly size: number;

@@ -101,7 +101,7 @@ export function asciiWords(label: string): string {
     .replace(/\*/g, 'asterisk')
     .toLowerCase()
     .normalize('NFKD')
-    .replace(/[’'\u0300-\u036f]/g, '')
+    .replace(/[’']|[\u0300-\u036f]/g, '')
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '');
 }

@@ -36,12 +36,15 @@ export async function readCommonPrompts(folder: string): Promise<string[]> {
   if (size > MAX_NAMES_BYTES) {
     throw new ClipGenError('resource_exhausted', `${path} must have at most ${MAX_NAMES_BYTES} bytes; got ${size}`);
   }
+  let names: z.output<typeof namesSchema>;
   try {
-    const names = namesSchema.parse(JSON.parse(await readFile(path, 'utf8')));
-    return [...new Set(names.filter(({ common }) => common).map(({ prompt }) => prompt))];
+    names = namesSchema.parse(JSON.parse(await readFile(path, 'utf8')));
   } catch (cause) {
     throw new ClipGenError('data_corrupt', `${path} must list names with prompt and common`, { cause });
   }
+  const prompts = [...new Set(names.filter(({ common }) => common).map(({ prompt }) => prompt))];
+  if (prompts.length === 0) throw new ClipGenError('data_corrupt', `${path} must list at least one common name`);
+  return prompts;
 }
 
 /** Paths of a split's pictures. @throws not_found when the folder is missing or empty */

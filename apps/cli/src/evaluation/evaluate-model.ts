@@ -3,6 +3,8 @@ import {
   loadModel,
   openModelParts,
   PictureTokenizer,
+  tokenizePrompt,
+  validateRequest,
   type GenerationRequest,
   type Model,
 } from '@clip-gen/generation';
@@ -64,7 +66,8 @@ export interface Evaluation {
 export type Note = (stage: string, done: number, total: number) => void;
 
 /**
- * Measures a model on the emoji data set. Everything that can be missing is looked for before the model is loaded.
+ * Measures a model on the emoji data set. Everything that can be missing or out of bounds is looked for before the
+ * model is loaded.
  *
  * @throws what opening the model and the data throws; cancelled
  */
@@ -76,7 +79,13 @@ export async function evaluateModel(request: EvaluationRequest, note: Note, sign
     train: draw(await listCaptionedPictures(data, 'train'), request.retrieval, seed),
   };
   const prompts = draw(await readCommonPrompts(data), request.prompts, seed);
-  const model = await loadModel(await openModelParts(request.model), { threads: request.threads });
+  const parts = await openModelParts(request.model);
+  const { vocabularySize } = parts.gpt.config;
+  for (const prompt of prompts) {
+    validateRequest(promptRequest(request, prompt), vocabularySize);
+    tokenizePrompt(parts.clip, prompt);
+  }
+  const model = await loadModel(parts, { threads: request.threads });
   try {
     const pictures = await judgePictures(model, heldout, request.threads, note, signal);
     const retrievalHeldout = await judgeRetrieval(model, captioned.heldout, 'held-out retrieval', note, signal);
@@ -146,7 +155,7 @@ async function judgeRetrieval(
 async function judgePrompts(
   model: Model,
   prompts: readonly string[],
-  { seed, sampling }: EvaluationRequest,
+  request: EvaluationRequest,
   note: Note,
   signal: AbortSignal,
 ) {
@@ -154,8 +163,7 @@ async function judgePrompts(
   const images: Float32Array[] = [];
   let scoreSum = 0;
   for (const [i, prompt] of prompts.entries()) {
-    const request = { ...sampling, prompt, pictures: 1, seed };
-    const { pictures } = await generate(model, request, undefined, { signal });
+    const { pictures } = await generate(model, promptRequest(request, prompt), undefined, { signal });
     images.push(...(await model.imageEncoder.encode([pictures[0]!.image], { signal })));
     scoreSum += pictures[0]!.score;
     note('prompts', i + 1, prompts.length);
@@ -164,4 +172,9 @@ async function judgePrompts(
     promptCheck: { hits: rankOneHits(images, texts), of: prompts.length },
     promptScore: scoreSum / prompts.length,
   };
+}
+
+/** The best of the candidates for one prompt of the prompt check. */
+function promptRequest({ sampling, seed }: EvaluationRequest, prompt: string): GenerationRequest {
+  return { ...sampling, prompt, pictures: 1, seed };
 }

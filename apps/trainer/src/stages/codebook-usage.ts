@@ -1,10 +1,9 @@
 import { RandomStream } from '@clip-gen/rng';
 import type { ParameterArena } from '@clip-gen/optimizer';
 import { emptyTensor, type Tensor } from '@clip-gen/tensor';
+import { STREAMS } from '../streams.ts';
 
 const CODEBOOK = 'quantizer.embedding.weight';
-/** Stream number of the draws; the trainer's streams are all different. */
-const STREAM = 0x7e71fe;
 
 /**
  * Counts which codes are chosen and moves those that no latent chose within a window to latents of the current batch,
@@ -56,7 +55,7 @@ export class CodebookUsage {
     const codes = arena.values.get(CODEBOOK)!.data;
     const moments = [arena.firstMoments.get(CODEBOOK)!.data, arena.secondMoments.get(CODEBOOK)!.data];
     const averages = arena.averages.get(CODEBOOK)?.data;
-    const stream = new RandomStream(this.seed, STREAM, globalStep);
+    const stream = new RandomStream(this.seed, STREAMS.revivedCodes, globalStep);
     let moved = 0;
     const { counts } = this;
     for (let code = 0; code < counts.length; code++) {

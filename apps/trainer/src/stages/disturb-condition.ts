@@ -1,8 +1,7 @@
 import { RandomStream } from '@clip-gen/rng';
 import type { Tensor } from '@clip-gen/tensor';
 import type { GptTraining } from '../config.ts';
-
-const STREAM = 0x636f;
+import { STREAMS } from '../streams.ts';
 
 /**
  * Adds noise to the conditions (B, E), of unit length, and drops some of them, in place: a function of
@@ -14,7 +13,7 @@ export function disturbCondition(
   globalStep: number,
 ): void {
   const { conditionDropout, conditionNoise, seed } = settings;
-  const stream = new RandomStream(seed, STREAM, globalStep);
+  const stream = new RandomStream(seed, STREAMS.condition, globalStep);
   const [batch, width] = condition.shape as [number, number];
   for (let b = 0; b < batch; b++) {
     const row = condition.data.subarray(b * width, (b + 1) * width);

@@ -21,6 +21,7 @@ const BATCH = 32;
  * Runs every picture through the frozen networks. One that turns out to be unreadable is left out.
  *
  * @param threads 0 = all cores
+ * @param checkStop called between batches; what it throws ends the work
  * @throws failed_precondition when a model lacks a weight
  */
 export async function encodePictures(
@@ -28,6 +29,7 @@ export async function encodePictures(
   frozen: FrozenModels,
   threads: number,
   line: ProgressLine,
+  checkStop: () => void = () => undefined,
 ): Promise<PictureTokens> {
   const length = gridSide(frozen.vqgan.config) ** 2;
   const width = frozen.clip.config.embeddingSize;
@@ -40,6 +42,7 @@ export async function encodePictures(
   let done = 0;
   try {
     for await (const { images } of dataset.batches({ batchSize: BATCH, training: false })) {
+      checkStop();
       const count = images.shape[0]!;
       const outputs = await session.run(values, { images: padBatch(images, BATCH) });
       const ids = outputs['tokens']!.data as BigInt64Array;

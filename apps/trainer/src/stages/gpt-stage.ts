@@ -16,6 +16,7 @@ import {
   type Validation,
 } from '../stage.ts';
 import { scalarOf, StepGraph } from '../step-graph.ts';
+import { STREAMS } from '../streams.ts';
 import { Trainable } from '../trainable.ts';
 import { disturbCondition } from './disturb-condition.ts';
 import type { PictureTokens } from './encode-pictures.ts';
@@ -27,7 +28,6 @@ export interface GptBatch {
   readonly rows: readonly number[];
 }
 
-const ORDER_STREAM = 0x6f72;
 /** Pictures of the validation contact sheet. */
 const SHOWN = 16;
 
@@ -88,7 +88,7 @@ export class GptStage implements Stage<GptBatch> {
   }
 
   async *batches(epoch: number, startStep: number): AsyncGenerator<GptBatch> {
-    const order = new RandomStream(this.settings.seed, ORDER_STREAM, epoch).shuffle(
+    const order = new RandomStream(this.settings.seed, STREAMS.rowOrder, epoch).shuffle(
       Uint32Array.from({ length: this.training.tokens.shape[0]! }, (_, i) => i),
     );
     for (let step = startStep; step < this.stepsPerEpoch; step++) {

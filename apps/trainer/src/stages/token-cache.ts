@@ -21,6 +21,8 @@ export interface TokenCacheOptions {
   /** Threads of the engine; 0 = all cores. */
   readonly threads: number;
   readonly line: ProgressLine;
+  /** Called between batches; what it throws ends the work, and nothing is kept. */
+  readonly checkStop?: () => void;
 }
 
 /**
@@ -41,7 +43,7 @@ export async function pictureTokens(
     if (!(error instanceof ClipGenError) || error.code !== 'data_corrupt') throw error;
     line.print(`${error.message}; encoding the pictures again`);
   }
-  const made = await encodePictures(dataset, frozen, options.threads, line);
+  const made = await encodePictures(dataset, frozen, options.threads, line, options.checkStop);
   await mkdir(folder, { recursive: true });
   const tensors = [
     ['tokens', made.tokens],

@@ -1,5 +1,5 @@
 import type { ImageBatch, ImageDataset } from '@clip-gen/datasets';
-import { contactSheet, tensorToImages, type RgbImage } from '@clip-gen/image';
+import { contactSheet, meanSquaredError, tensorToImages, type RgbImage } from '@clip-gen/image';
 import { emptyTensor, type Tensor } from '@clip-gen/tensor';
 import { VQGAN_PRESETS, vqganConfigSchema, type VqganConfig } from '@clip-gen/vqgan';
 import { z } from 'zod';
@@ -136,7 +136,7 @@ export class VqganStage implements Stage<ImageBatch> {
     let pictures = 0;
     for await (const { original, decoded } of this.#reconstructions()) {
       original.forEach((image, i) => {
-        const error = meanSquare(image, decoded[i]!);
+        const error = meanSquaredError(image, decoded[i]!);
         squares += error;
         decibels += 10 * Math.log10(255 ** 2 / Math.max(error, 1e-10));
         pictures++;
@@ -233,10 +233,4 @@ export class VqganStage implements Stage<ImageBatch> {
     this.#graphs.set(key, known);
     return known;
   }
-}
-
-function meanSquare(a: RgbImage, b: RgbImage): number {
-  let sum = 0;
-  for (let i = 0; i < a.data.length; i++) sum += (a.data[i]! - b.data[i]!) ** 2;
-  return sum / a.data.length;
 }

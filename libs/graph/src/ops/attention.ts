@@ -4,6 +4,7 @@ import { sameShape, showShape, staticDim, type Dim } from '../dim.ts';
 import type { Value } from '../value.ts';
 import { requireDType, requireRank } from './check.ts';
 
+/** What one cached step reads beside its query, key and value. */
 export interface CachedAttentionInputs {
   /** Keys of the positions so far, float32 (B, H, T, D); rows beyond a row's position are not read. */
   readonly pastKeys: Value;

@@ -1,4 +1,5 @@
 import { ClipGenError } from '@clip-gen/errors';
+import { ONNX_ELEMENT_TYPE } from '@clip-gen/onnx-proto';
 import type { DType } from '@clip-gen/tensor';
 import { float, int } from '../attribute.ts';
 import { broadcastShapes } from '../dim.ts';
@@ -83,21 +84,9 @@ export function clip(x: Value, low: number, high: number): Value {
   return emitOne('Clip', [x, x.graph.scalar(low, x.dtype), x.graph.scalar(high, x.dtype)], {}, x.dtype, x.shape);
 }
 
-const ONNX_DTYPE: { readonly [D in DType]: number } = {
-  float32: 1,
-  uint8: 2,
-  int8: 3,
-  int32: 6,
-  int64: 7,
-  bool: 9,
-  float16: 10,
-  float64: 11,
-  bfloat16: 16,
-};
-
 /** ai.onnx@19::Cast */
 export function cast(x: Value, dtype: DType): Value {
-  return x.dtype === dtype ? x : emitOne('Cast', [x], { to: int(ONNX_DTYPE[dtype]) }, dtype, x.shape);
+  return x.dtype === dtype ? x : emitOne('Cast', [x], { to: int(ONNX_ELEMENT_TYPE[dtype]) }, dtype, x.shape);
 }
 
 /** ai.onnx@16::Where: `condition ? a : b`, with broadcasting. */

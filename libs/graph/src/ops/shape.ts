@@ -9,6 +9,9 @@ import { emitOne, requireRank, requireSameDType } from './check.ts';
  * -1).
  */
 export function reshape(x: Value, shape: Shape): Value {
+  if (shape.some((dim) => typeof dim === 'number' && !(Number.isInteger(dim) && dim >= 0))) {
+    throw new ClipGenError('invalid_argument', `Reshape: sizes must be whole; got ${showShape(shape)}`);
+  }
   if (sameShape(x.shape, shape)) return x;
   const target: number[] = [];
   let inferred = false;

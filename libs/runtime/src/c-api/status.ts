@@ -23,6 +23,7 @@ class Cell {
   }
 }
 
+/** The one place that all calls on this thread share: read it before the next call. */
 export const cell = new Cell();
 
 // enum OrtErrorCode; what is not here is `internal`.
