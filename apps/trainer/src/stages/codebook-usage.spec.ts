@@ -17,6 +17,8 @@ function arenaWithMoments(): ParameterArena {
 }
 
 const chosen = (...codes: number[]) => tensor('int64', [codes.length], BigInt64Array.from(codes, BigInt));
+/** The codes of the three latents: near, far, far. */
+const tokens = chosen(0, 4, 3);
 const row = (arena: ParameterArena, kind: 'values' | 'firstMoments' | 'secondMoments' | 'averages', code: number) => [
   ...arena[kind].get(NAME)!.data.subarray(2 * code, 2 * code + 2),
 ];
@@ -28,7 +30,7 @@ describe('CodebookUsage', () => {
     usage.count(chosen(3));
     expect(usage.used).toBe(3 / CODES);
     const arena = arenaWithMoments();
-    expect(usage.revive(arena, latents, 9)).toBe(3);
+    expect(usage.revive(arena, latents, tokens, 9)).toBe(3);
     for (const code of [0, 3, 4]) {
       for (const kind of ['values', 'firstMoments', 'secondMoments', 'averages'] as const) {
         expect(row(arena, kind, code)).toEqual([2 * code + 1, 2 * code + 2]);
@@ -43,19 +45,34 @@ describe('CodebookUsage', () => {
     }
   });
 
+  it('chooses latents that are far from every code, each only once while others are left', () => {
+    // Latents that lie on a code already are never drawn; the one that does not takes the first code.
+    const arena = arenaWithMoments();
+    const batch = tensor('float32', [4, 2], Float32Array.of(1, 2, 1, 2, 50, 60, 1, 2));
+    const usage = new CodebookUsage(CODES, 10, 7);
+    usage.count(chosen(0, 2, 3, 4, 5));
+    expect(usage.revive(arena, batch, chosen(0, 0, 0, 0), 9)).toBe(1);
+    expect(row(arena, 'values', 1)).toEqual([50, 60]);
+
+    const spread = arenaWithMoments();
+    new CodebookUsage(CODES, 10, 3).revive(spread, latents, tokens, 9);
+    const places = Array.from({ length: 3 }, (_, code) => row(spread, 'values', code)[0]);
+    expect(new Set(places).size).toBe(3);
+  });
+
   it('begins a new window then', () => {
     const usage = new CodebookUsage(CODES, 10, 7);
     usage.count(chosen(0, 1, 2, 3, 4));
-    usage.revive(arenaWithMoments(), latents, 9);
+    usage.revive(arenaWithMoments(), latents, tokens, 9);
     expect(usage.used).toBe(0);
     usage.count(chosen(0, 1, 2, 3, 4, 5));
-    expect(usage.revive(arenaWithMoments(), latents, 19)).toBe(0);
+    expect(usage.revive(arenaWithMoments(), latents, tokens, 19)).toBe(0);
   });
 
   it('draws by seed and step alone', () => {
     const moved = (seed: number, step: number): number[] => {
       const arena = arenaWithMoments();
-      new CodebookUsage(CODES, 10, seed).revive(arena, latents, step);
+      new CodebookUsage(CODES, 10, seed).revive(arena, latents, tokens, step);
       return [...arena.values.get(NAME)!.data];
     };
     expect(moved(7, 9)).toEqual(moved(7, 9));

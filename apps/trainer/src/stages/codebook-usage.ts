@@ -44,30 +44,58 @@ export class CodebookUsage {
   }
 
   /**
-   * Moves unused codes to randomly drawn rows and forgets their optimiser moments; begins a new window. The draws are
-   * a function of (seed, global step).
+   * Moves unused codes to latents of the batch and forgets their optimiser moments; begins a new window. A latent is
+   * drawn in proportion to its squared distance from the nearest code, those just moved included (k-means++, Arthur and
+   * Vassilvitskii 2007): codes go where the codebook is worst, not where latents are many. The draws are a function of
+   * (seed, global step).
    *
    * @param rows latents of the current batch (N, C)
+   * @param tokens their codes, int64 (N)
    * @returns how many codes moved
    */
-  revive(arena: ParameterArena, rows: Tensor<'float32'>, globalStep: number): number {
-    const [rowCount, width] = rows.shape as [number, number];
+  revive(arena: ParameterArena, rows: Tensor<'float32'>, tokens: Tensor, globalStep: number): number {
+    const width = rows.shape[1]!;
     const codes = arena.values.get(CODEBOOK)!.data;
     const moments = [arena.firstMoments.get(CODEBOOK)!.data, arena.secondMoments.get(CODEBOOK)!.data];
     const averages = arena.averages.get(CODEBOOK)?.data;
     const stream = new RandomStream(this.seed, STREAMS.revivedCodes, globalStep);
+    const latent = (row: number): Float32Array => rows.data.subarray(row * width, (row + 1) * width);
+    const distances = Float64Array.from(tokens.data as BigInt64Array, (token, row) => {
+      const code = Number(token) * width;
+      return squaredDistance(latent(row), codes.subarray(code, code + width));
+    });
     let moved = 0;
     const { counts } = this;
     for (let code = 0; code < counts.length; code++) {
       if (counts[code]! > 0) continue;
-      const row = stream.integer(rowCount);
-      const latent = rows.data.subarray(row * width, (row + 1) * width);
-      codes.set(latent, code * width);
-      averages?.set(latent, code * width);
+      const chosen = latent(drawInProportion(distances, stream.uniform()));
+      codes.set(chosen, code * width);
+      averages?.set(chosen, code * width);
       for (const moment of moments) moment.fill(0, code * width, (code + 1) * width);
+      distances.forEach((distance, row) => {
+        if (distance > 0) distances[row] = Math.min(distance, squaredDistance(latent(row), chosen));
+      });
       moved++;
     }
     counts.fill(0);
     return moved;
   }
+}
+
+function squaredDistance(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i]! - b[i]!) ** 2;
+  return sum;
+}
+
+/** An index with probability weights[i] / Σ weights; any index alike when all are 0. @param uniform in [0, 1) */
+function drawInProportion(weights: Float64Array, uniform: number): number {
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  if (total === 0) return Math.floor(uniform * weights.length);
+  let rest = uniform * total;
+  for (let i = 0; i < weights.length; i++) {
+    rest -= weights[i]!;
+    if (rest < 0) return i;
+  }
+  return weights.length - 1;
 }

@@ -125,7 +125,8 @@ export class VqganStage implements Stage<ImageBatch> {
       Object.assign(metrics, await this.#stepDiscriminator(batch, learningRate));
     }
     if (this.#usage.isDue(globalStep)) {
-      this.#usage.revive(this.#generator.arena, outputs['rows'] as Tensor<'float32'>, globalStep);
+      const { rows, tokens } = outputs as { rows: Tensor<'float32'>; tokens: Tensor };
+      this.#usage.revive(this.#generator.arena, rows, tokens, globalStep);
     }
     return metrics;
   }
