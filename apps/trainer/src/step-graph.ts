@@ -30,7 +30,8 @@ export class StepGraph {
   /** @param threads 0 = all cores */
   static async compile(graph: GraphBuilder, threads: number): Promise<StepGraph> {
     const model = encodeModel(graph, { channelBlock: await nativeChannelBlock() });
-    const session = await createSession(model, threads > 0 ? { threads } : {});
+    // A training has the machine to itself: threads that spin between operators save a sixth of a VQGAN step.
+    const session = await createSession(model, { spin: true, ...(threads > 0 ? { threads } : {}) });
     return new StepGraph(session, usedParameters(graph));
   }
 
