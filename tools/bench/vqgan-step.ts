@@ -124,7 +124,7 @@ async function prepare(block: 8 | 16 | undefined) {
     graph.output(`gradient.${name}`, slopes[i]!);
     into[`gradient.${name}`] = emptyTensor('float32', value.shape as number[]);
   });
-  const session = await createSession(encodeModel(graph, { channelBlock: block }), { threads: THREADS });
+  const session = await createSession(encodeModel(graph, { channelBlock: block }), { spin: true, threads: THREADS });
   const pixels = Float32Array.from({ length: BATCH * 3 * size * size }, (_, i) => Math.sin(i * 0.01 * (1 + (i % 3))));
   const values = initialize(scope.specs, 1);
   const feeds = { ...Object.fromEntries(values), images: tensor('float32', [BATCH, 3, size, size], pixels) };

@@ -97,7 +97,7 @@ const perceptualSchema = z.discriminatedUnion('kind', [
 export const vqganTrainingSchema = z.strictObject({
   model: z
     .union([z.enum(Object.keys(VQGAN_PRESETS) as [keyof typeof VQGAN_PRESETS]), vqganConfigSchema])
-    .default('vqgan-f8-2048')
+    .default('vqgan-f8-1024')
     .describe('A preset, or the sizes of a model as `config.json` has them'),
   ...common,
   ...pictures,

@@ -47,5 +47,5 @@ export const GPT_PRESETS = {
     layers: 36,
     heads: 20,
   },
-  'gpt-mini': { model: 'gpt', tokens: 64, vocabularySize: 2048, conditionSize: 256, width: 192, layers: 5, heads: 3 },
+  'gpt-mini': { model: 'gpt', tokens: 64, vocabularySize: 1024, conditionSize: 256, width: 192, layers: 5, heads: 3 },
 } as const satisfies Record<string, GptConfig>;

@@ -60,7 +60,7 @@ export const VQGAN_PRESETS = {
     codebookSize: 16384,
     codeSize: 256,
   },
-  'vqgan-f8-2048': {
+  'vqgan-f8-1024': {
     model: 'vqgan',
     imageSize: 64,
     patchSize: 2,
@@ -69,7 +69,7 @@ export const VQGAN_PRESETS = {
     blocks: 1,
     attentionSides: [],
     groups: 8,
-    codebookSize: 2048,
+    codebookSize: 1024,
     codeSize: 32,
   },
 } as const satisfies Record<

@@ -43,7 +43,7 @@ it.each([
   [{ groups: 3 }, 'groups', 'must divide channels · 1 (32)'],
   [{ channels: 12, multipliers: [2, 4], groups: 8 }, 'groups', 'must divide channels · 1 (12)'],
 ])('refuses sizes that do not divide: %j', (change, field, message) => {
-  const { error } = vqganConfigSchema.safeParse({ ...VQGAN_PRESETS['vqgan-f8-2048'], ...change });
+  const { error } = vqganConfigSchema.safeParse({ ...VQGAN_PRESETS['vqgan-f8-1024'], ...change });
   expect(error?.issues).toMatchObject([{ path: [field], message }]);
 });
 
