@@ -143,7 +143,10 @@ describe('clip-gen generate', () => {
       ['generate', 'pizza', '--out', 'x.png', '--format', 'webp'],
       '--format must be png, as --out says, or left out; got "webp"',
     ],
-    [['generate', 'pizza', '--model', '/no/model'], '/no/model/clip/config.json does not exist'],
+    [
+      ['generate', 'pizza', '--model', '/no/model'],
+      '/no/model/clip/config.json does not exist; train the model first (clip-gen train --help), or name another folder',
+    ],
     [['generate', 'pizza', '--model', '/no/model', '--top-p', '0'], '--top-p must be in (0, 1]; got 0'],
   ])('refuses %j before any work', async (args, line) => {
     const defaults = args.includes('--model') ? [] : ['--model', model];

@@ -83,11 +83,14 @@ export function createPartSession(
   return createSession(model, { ...engine, externalDataFolder: part.folder });
 }
 
+/** What to do when a file of a model is missing. */
+const NO_MODEL = 'train the model first (clip-gen train --help), or name another folder';
+
 /** The whole of a text file. @throws not_found; resource_exhausted past `maxBytes`; data_corrupt when it is not UTF-8 */
 export async function readText(path: string, maxBytes: number): Promise<string> {
   const file = await open(path, 'r').catch((cause: unknown) => {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') {
-      throw new ClipGenError('not_found', `${path} does not exist`, { cause });
+      throw new ClipGenError('not_found', `${path} does not exist; ${NO_MODEL}`, { cause });
     }
     throw new ClipGenError('failed_precondition', `${path} cannot be read (${describe(cause)})`, { cause });
   });
