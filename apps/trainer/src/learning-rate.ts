@@ -1,4 +1,4 @@
-import { warmupCosine } from '@clip-gen/optimizer';
+import { warmupConstant, warmupCosine } from '@clip-gen/optimizer';
 import type { CommonTraining } from './config.ts';
 
 /**
@@ -12,7 +12,7 @@ export function learningRates(
 ): (step: number) => number {
   const { learningRate: peak, epochs } = settings;
   const warmupSteps = Math.round(settings.warmupEpochs * stepsPerEpoch);
-  if (settings.schedule === 'constant') return (step) => peak * Math.min(1, (step + 1) / (warmupSteps + 1));
+  if (settings.schedule === 'constant') return warmupConstant({ peak, warmupSteps });
   const totalSteps = epochs * stepsPerEpoch;
   return warmupCosine({ peak, warmupSteps: Math.min(warmupSteps, totalSteps - 1), totalSteps });
 }

@@ -30,7 +30,7 @@ export class StepGraph {
   /** @param threads 0 = all cores */
   static async compile(graph: GraphBuilder, threads: number): Promise<StepGraph> {
     const model = encodeModel(graph, { channelBlock: await nativeChannelBlock() });
-    // A training has the machine to itself: threads that spin between operators save a sixth of a VQGAN step.
+    // A training usually has the machine to itself: its threads spin between operators rather than sleep.
     const session = await createSession(model, { spin: true, ...(threads > 0 ? { threads } : {}) });
     return new StepGraph(session, usedParameters(graph));
   }
