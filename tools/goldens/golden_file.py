@@ -27,8 +27,9 @@ def camel(name: str) -> str:
 
 
 def config_json(config) -> str:
-    """A config dataclass as JSON, keys in camelCase."""
-    return json.dumps({camel(key): value for key, value in asdict(config).items()}, sort_keys=True)
+    """A config dataclass as JSON, keys in camelCase, without what is None."""
+    given = {camel(key): value for key, value in asdict(config).items() if value is not None}
+    return json.dumps(given, sort_keys=True)
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:

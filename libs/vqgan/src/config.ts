@@ -5,6 +5,16 @@ const size = z
   .min(1)
   .max(1 << 20);
 
+const patchEncoder = z.strictObject({
+  /** Width of a patch's embedding; the perceptrons are four times as wide inside. */
+  width: size.max(4096),
+  /** Residual perceptrons after the embedding. */
+  blocks: size.max(16),
+});
+
+/** Sizes of an encoder whose tokens each see their own patch alone. */
+export type PatchEncoderConfig = z.infer<typeof patchEncoder>;
+
 /** Sizes of a VQGAN, as `config.json` holds them; a size that does not divide another as it must is named. */
 export const vqganConfigSchema = z
   .strictObject({
@@ -17,7 +27,7 @@ export const vqganConfigSchema = z
     channels: size.max(4096),
     /** Channel multiplier of each level, finest first; each level but the last halves the side. */
     multipliers: z.array(size.max(64)).min(1).max(8),
-    /** Residual blocks of each encoder level; a decoder level has one more. */
+    /** Residual blocks of each level of the convolutional encoder; a decoder level has one more. */
     blocks: size.max(16),
     /** Sides of the map (after patching) at which attention follows each residual block. */
     attentionSides: z.array(size),
@@ -27,6 +37,14 @@ export const vqganConfigSchema = z
     codebookSize: size,
     /** Width of a code. */
     codeSize: size.max(4096),
+    /** In place of the convolutional encoder one whose tokens each see their own patch alone. */
+    patchEncoder: patchEncoder.optional(),
+    /** Epsilon of GroupNorm; 1e-5 when left out, 1e-6 in taming-transformers. */
+    normEpsilon: z.number().min(1e-12).max(1e-2).optional(),
+    /** Channels between the 1×1 convolutions around the quantiser and the rest; `codeSize` when left out. */
+    latentSize: size.max(4096).optional(),
+    /** How a latent chooses its code: `nearest` (when left out), or the largest of K learned projections of it. */
+    codeChoice: z.enum(['nearest', 'projection']).optional(),
   })
   .superRefine(({ imageSize, patchSize, multipliers, channels, groups }, context) => {
     const refuse = (field: string, input: number, message: string): void =>
@@ -39,7 +57,11 @@ export const vqganConfigSchema = z
     if (odd !== undefined) refuse('groups', groups, `must divide channels · ${odd} (${channels * odd})`);
   });
 
+/** Sizes of a VQGAN. */
 export type VqganConfig = z.infer<typeof vqganConfigSchema>;
+
+/** How all GroupNorms of a VQGAN divide and keep away from 0. */
+export type NormSizes = Pick<VqganConfig, 'groups' | 'normEpsilon'>;
 
 /** Side of the token grid: S / (patch · 2^(levels−1)). */
 export function gridSide(config: VqganConfig): number {
@@ -60,7 +82,7 @@ export const VQGAN_PRESETS = {
     codebookSize: 16384,
     codeSize: 256,
   },
-  'vqgan-f8-1024': {
+  'vqgan-f8-2048': {
     model: 'vqgan',
     imageSize: 64,
     patchSize: 2,
@@ -69,8 +91,9 @@ export const VQGAN_PRESETS = {
     blocks: 1,
     attentionSides: [],
     groups: 8,
-    codebookSize: 1024,
+    codebookSize: 2048,
     codeSize: 32,
+    patchEncoder: { width: 192, blocks: 2 },
   },
 } as const satisfies Record<
   string,

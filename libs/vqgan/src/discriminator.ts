@@ -16,6 +16,7 @@ export interface BatchStatistics {
   readonly count: number;
 }
 
+/** Sizes of the discriminator, and who learns its statistics. */
 export interface DiscriminatorOptions {
   /** Convolutions with BatchNorm; all but the last halve the side. Default 3: a patch of 70 × 70 pixels. */
   readonly layers?: number;

@@ -1,4 +1,4 @@
-export { gridSide, VQGAN_PRESETS, vqganConfigSchema, type VqganConfig } from './config.ts';
+export { gridSide, VQGAN_PRESETS, vqganConfigSchema, type PatchEncoderConfig, type VqganConfig } from './config.ts';
 export { decodeLatents } from './decoder.ts';
 export { discriminate, type BatchStatistics, type DiscriminatorOptions } from './discriminator.ts';
 export { encodeLatents } from './encoder.ts';

@@ -1,5 +1,7 @@
+import { ClipGenError } from '@clip-gen/errors';
 import {
   add,
+  argMax,
   argMin,
   gather,
   gemm,
@@ -13,7 +15,7 @@ import {
   transpose,
   type Value,
 } from '@clip-gen/graph';
-import { productDim, uniform, type Scope } from '@clip-gen/nn';
+import { linear, productDim, uniform, type Scope } from '@clip-gen/nn';
 import type { VqganConfig } from './config.ts';
 
 /** Weight of the term that draws the codes to the latents. */
@@ -34,8 +36,14 @@ export function latentRows(x: Value): Value {
   return reshape(transpose(x, [0, 2, 3, 1]), [productDim([batch, height * width]), channels]);
 }
 
-/** The nearest code of each row by Euclidean distance: (N, C) → int64 (N). ‖x‖² is the same for all codes: left out. */
+/**
+ * The code of each row, (N, C) → int64 (N): the nearest by Euclidean distance, without ‖x‖², which is the same for all
+ * codes; or, by `codeChoice: 'projection'`, the one with the largest projection, as a Gumbel quantiser chooses.
+ */
 export function nearestCodes(scope: Scope, config: VqganConfig, rows: Value): Value {
+  if (config.codeChoice === 'projection') {
+    return argMax(linear(scope.child('quantizer').child('proj'), rows, config.codebookSize), -1);
+  }
   const codes = codebook(scope, config);
   const squares = reduceSum(mul(codes, codes), [1]); // (K)
   return argMin(gemm(rows, codes, squares, { transB: true, alpha: -2 }), -1);
@@ -47,6 +55,7 @@ export function lookUp(scope: Scope, config: VqganConfig, tokens: Value, side: n
   return reshape(transpose(codes, [0, 2, 1]), [tokens.shape[0]!, config.codeSize, side, side]);
 }
 
+/** What the quantiser makes of latents. */
 export interface Quantized {
   /** Value: the codes; gradient: goes to the latents unchanged. (B, C, g, g) */
   readonly codes: Value;
@@ -60,6 +69,9 @@ export interface Quantized {
 
 /** The quantiser in training: van den Oord et al., arXiv 1711.00937, with the weights of the released CLIP-GEN. */
 export function quantize(scope: Scope, config: VqganConfig, latents: Value): Quantized {
+  if (config.codeChoice === 'projection') {
+    throw new ClipGenError('unimplemented', "codeChoice must be 'nearest' in training; got 'projection'");
+  }
   const [batch, channels, height, width] = latents.shape as [number | string, number, number, number];
   const rows = latentRows(latents);
   const tokens = nearestCodes(scope, config, stopGradient(rows));

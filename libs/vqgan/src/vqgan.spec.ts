@@ -22,6 +22,18 @@ const CASES: readonly { readonly file: string; readonly config: VqganConfig }[] 
     file: 'vqgan-tiny-patch2',
     config: { ...sizes, patchSize: 2, channels: 8, multipliers: [1, 1], attentionSides: [4], groups: 4 },
   },
+  {
+    file: 'vqgan-tiny-patch-encoder',
+    config: {
+      ...sizes,
+      patchSize: 2,
+      channels: 8,
+      multipliers: [1, 1],
+      attentionSides: [4],
+      groups: 4,
+      patchEncoder: { width: 12, blocks: 2 },
+    },
+  },
 ];
 const DISCRIMINATOR = { layers: 2, channels: 4 };
 const ADVERSARIAL_WEIGHT = 0.8;

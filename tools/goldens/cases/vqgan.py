@@ -4,13 +4,21 @@ The discriminator runs in training mode three times, in the order of a training 
 generator's loss, then on the image, then on the reconstruction again.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from golden_file import config_json, write
-from models.vqgan import Vqgan, VqganConfig, adaptive_weight, adversarial_loss, hinge_discriminator_loss
+from models.vqgan import (
+    PatchEncoderConfig,
+    Vqgan,
+    VqganConfig,
+    adaptive_weight,
+    adversarial_loss,
+    hinge_discriminator_loss,
+)
 from randoms import Randoms, gradients, weights
 
 BATCH = 2
@@ -42,6 +50,7 @@ TINY_PATCH2 = VqganConfig(
     discriminator_channels=4,
     discriminator_layers=2,
 )
+TINY_PATCH_ENCODER = replace(TINY_PATCH2, patch_encoder=PatchEncoderConfig(width=12, blocks=2))
 
 
 def require(name: str, margin: Tensor, least: float) -> None:
@@ -102,3 +111,4 @@ def make_step(c: VqganConfig, seed: int, path: Path) -> None:
 def make(libs: Path) -> None:
     make_step(TINY, 301, libs / 'vqgan/goldens/vqgan-tiny.safetensors')
     make_step(TINY_PATCH2, 312, libs / 'vqgan/goldens/vqgan-tiny-patch2.safetensors')
+    make_step(TINY_PATCH_ENCODER, 321, libs / 'vqgan/goldens/vqgan-tiny-patch-encoder.safetensors')

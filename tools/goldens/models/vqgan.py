@@ -1,7 +1,8 @@
 """VQGAN (Esser et al. 2021) with the parameter names of the CLIP-GEN checkpoints, sizes by config.
 
 `patch` is our extension: the image is folded by patch x patch into channels (pixel_unshuffle) before the encoder's
-first convolution and unfolded (pixel_shuffle) after the decoder's last one; 1 is the published model.
+first convolution and unfolded (pixel_shuffle) after the decoder's last one; 1 is the published model. `patch_encoder`
+is ours too: an encoder that sees one token's patch at a time instead of the published convolutional one.
 Not here: the perceptual network and the training loop.
 Letters: B batch, C channels, S image side, G grid side, K codebook size, D code width.
 """
@@ -11,6 +12,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PatchEncoderConfig:
+    width: int
+    blocks: int
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,16 @@ class VqganConfig:
     commitment: float = 0.2  # weight of the loss that moves the codebook
     discriminator_channels: int = 64
     discriminator_layers: int = 3
+    patch_encoder: PatchEncoderConfig | None = None
 
     @property
     def folded_channels(self) -> int:
         return self.image_channels * self.patch**2
+
+    @property
+    def token_side(self) -> int:
+        """Side of a token's own patch in pixels."""
+        return self.patch * 2 ** (len(self.multipliers) - 1)
 
 
 def conv3(inputs: int, outputs: int, stride: int = 1, padding: int = 1) -> nn.Conv2d:
@@ -134,6 +147,35 @@ class Encoder(nn.Module):
         return self.final(self.mid(self.down(x)))  # (B, D, G, G)
 
 
+class Perceptron(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-5)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.fc2(F.gelu(self.fc1(self.norm(x))))
+
+
+class PatchEncoder(nn.Module):
+    """Each latent from its own patch of pixels alone."""
+
+    def __init__(self, c: VqganConfig, sizes: PatchEncoderConfig):
+        super().__init__()
+        self.conv_in = nn.Conv2d(c.image_channels, sizes.width, c.token_side, c.token_side)
+        self.blocks = nn.Sequential(*(Perceptron(sizes.width) for _ in range(sizes.blocks)))
+        self.final = nn.Sequential(nn.LayerNorm(sizes.width, eps=1e-5), nn.Linear(sizes.width, c.codebook_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x).permute(0, 2, 3, 1)  # (B, G, G, width)
+        return self.final(self.blocks(x)).permute(0, 3, 1, 2)  # (B, D, G, G)
+
+
+def make_encoder(c: VqganConfig) -> nn.Module:
+    return PatchEncoder(c, c.patch_encoder) if c.patch_encoder else Encoder(c)
+
+
 class Decoder(nn.Module):
     def __init__(self, c: VqganConfig):
         super().__init__()
@@ -203,7 +245,7 @@ class Discriminator(nn.Module):
 class Vqgan(nn.Module):
     def __init__(self, c: VqganConfig):
         super().__init__()
-        self.encoder = Encoder(c)
+        self.encoder = make_encoder(c)
         self.decoder = Decoder(c)
         self.quantizer = Quantizer(c)
         self.discriminator = Discriminator(c)
