@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import { GPT_PRESETS } from '@clip-gen/gpt';
+import { VQGAN_PRESETS } from '@clip-gen/vqgan';
 import { describe, expect, it } from 'vitest';
 import { clipTrainingSchema, gptTrainingSchema, parseTraining, vqganTrainingSchema } from './config.ts';
 import { settingRows, settingsTable } from './settings-table.ts';
@@ -58,5 +60,21 @@ describe('README', () => {
       expect(meaning, name).not.toBe('');
       expect(values, name).not.toBe('');
     }
+  });
+});
+
+describe('the recipes of the emoji model', () => {
+  const recipe = async (stage: string): Promise<unknown> =>
+    JSON.parse(await readFile(new URL(`../../../models/emoji/recipes/${stage}.json`, import.meta.url), 'utf8'));
+
+  it.each(Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[])('%s can be trained', async (stage) => {
+    expect(parseTraining(SCHEMAS[stage], await recipe(stage))).toMatchObject({ model: { model: stage } });
+  });
+
+  it('have the sizes that are the default', async () => {
+    expect(await recipe('vqgan')).toMatchObject({ model: VQGAN_PRESETS['vqgan-f8-2048'] });
+    expect(await recipe('gpt')).toMatchObject({ model: GPT_PRESETS['gpt-mini'] });
+    expect(parseTraining(vqganTrainingSchema, {}).model).toBe('vqgan-f8-2048');
+    expect(parseTraining(gptTrainingSchema, {}).model).toBe('gpt-mini');
   });
 });

@@ -97,7 +97,7 @@ const perceptualSchema = z.discriminatedUnion('kind', [
 export const vqganTrainingSchema = z.strictObject({
   model: z
     .union([z.enum(Object.keys(VQGAN_PRESETS) as [keyof typeof VQGAN_PRESETS]), vqganConfigSchema])
-    .default('vqgan-f8-1024')
+    .default('vqgan-f8-2048')
     .describe('A preset, or the sizes of a model as `config.json` has them'),
   ...common,
   ...pictures,
@@ -150,6 +150,11 @@ export const gptTrainingSchema = z.strictObject({
     .default(0)
     .describe(
       'Length of the random vector added to each unit condition, which is then scaled back to unit length; 0 = none',
+    ),
+  tokenNoise: fraction
+    .default(0)
+    .describe(
+      'Each picture draws a share from [0, this]; so many of the tokens before are replaced by random ones, so that the transformer learns to heed its condition and to recover from its own slips; 0 = none',
     ),
   embeddingLoss: z
     .number()

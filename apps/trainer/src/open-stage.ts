@@ -25,6 +25,8 @@ export interface StageFlags {
   /** Folder of pictures. */
   readonly data: string;
   readonly out: string;
+  /** Folder of a trained VQGAN whose tokens are kept, for `vqgan`. */
+  readonly tokensOf?: string;
   /** Folder of the trained VQGAN, for `gpt`. */
   readonly vqgan?: string;
   /** Folder of the trained CLIP, for `gpt`. */
@@ -71,13 +73,15 @@ export async function openStage(
       const settings = parseTraining(vqganTrainingSchema, given);
       const { imageSize } = VqganStage.config(settings);
       const perceptual = await loadPerceptual(settings.perceptual);
+      const tokensOf =
+        flags.tokensOf === undefined ? undefined : await loadFrozenModel(flags.tokensOf, vqganConfigSchema);
       const pictures = await openPictures(flags.data, imageSize, false, settings.validationFraction, line, stop);
       return finish(
         pictures,
         flags.out,
         settings,
-        perceptual.hash,
-        ({ training, validation }) => new VqganStage(settings, perceptual, training, validation),
+        tokensOf ? [perceptual.hash, tokensOf.hash].join(' ') : perceptual.hash,
+        ({ training, validation }) => new VqganStage(settings, perceptual, training, validation, tokensOf),
       );
     }
     case 'gpt': {
@@ -86,6 +90,7 @@ export async function openStage(
         vqgan: await loadFrozenModel(flags.vqgan!, vqganConfigSchema),
         clip: await loadFrozenModel(flags.clip!, clipConfigSchema),
       };
+      GptStage.config(settings, frozen); // what does not fit is refused before pictures are read and encoded
       const { imageSize } = frozen.vqgan.config;
       const pictures = await openPictures(flags.data, imageSize, false, settings.validationFraction, line, stop);
       const cache = {

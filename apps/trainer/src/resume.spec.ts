@@ -128,14 +128,50 @@ describe('goes on to the last digit', { timeout: 240_000 }, () => {
     expect(metrics.map((values) => 'discriminator' in values)).toEqual(metrics.map((_, step) => step >= 3));
   });
 
-  it('gpt: dropped and noisy conditions, embedding loss', async () => {
+  it("vqgan: a decoder for another's tokens, which alone moves", async () => {
+    const models = await temporaryFolder();
+    await writeFrozenModels(models, pictures);
+    const { vqgan } = await loadFrozenModels(models);
+    const settings = tinyVqganTraining({ reviveSteps: 2 });
+    const create = () => new VqganStage(settings, { network: { kind: 'none' }, weights: {} }, small, undefined, vqgan);
+    await expectExact(create, settings);
+
+    const stage = create();
+    const started = new Map(Array.from(stage.model().weights, ([name, { data }]) => [name, bytes(data)]));
+    expect([...started.keys()].sort()).toEqual(Object.keys(vqgan.weights).sort());
+    for (const [name, start] of started) expect(start.equals(bytes(vqgan.weights[name]!.data)), name).toBe(true);
+    const { line } = recordedLine();
+    const out = await temporaryFolder();
+    await runTraining(stage, { out, settings, identity: 'test', progress: line, stopRequested: () => false });
+    for (const [name, { data }] of stage.model().weights) {
+      expect(bytes(data).equals(started.get(name)!), name).toBe(!name.startsWith('decoder.'));
+    }
+    await stage.close();
+  });
+
+  it("vqgan: refuses another's tokens that are not of its sizes", async () => {
+    const models = await temporaryFolder();
+    await writeFrozenModels(models, pictures);
+    const { vqgan } = await loadFrozenModels(models);
+    const settings = tinyVqganTraining({ model: { ...TINY_VQGAN, codebookSize: 8 } });
+    expect(() => new VqganStage(settings, { network: { kind: 'none' }, weights: {} }, small, undefined, vqgan)).toThrow(
+      /--tokens-of .*quantizer\.embedding\.weight must be \[8, 4\]; got \[16, 4\]/,
+    );
+  });
+
+  it('gpt: dropped and noisy conditions, replaced tokens, embedding loss', async () => {
     const models = await temporaryFolder();
     await writeFrozenModels(models, pictures);
     const frozen = await loadFrozenModels(models);
     const { line } = recordedLine();
     const cache = { folder: join(models, 'cache'), root: pictures, threads: 1, line };
     const tokens = await pictureTokens(small, frozen, cache);
-    const settings = tinyGptTraining({ conditionDropout: 0.3, conditionNoise: 0.5, embeddingLoss: 0.5 });
+    const settings = tinyGptTraining({
+      conditionDropout: 0.3,
+      conditionNoise: 0.5,
+      tokenNoise: 0.5,
+      embeddingLoss: 0.5,
+    });
     const { metrics } = await expectExact(() => new GptStage(settings, frozen, tokens), settings);
     expect(metrics.every(({ embedding }) => embedding! > 0)).toBe(true);
   });

@@ -8,6 +8,8 @@ export const STREAMS = {
   rowOrder: 0x6f72,
   /** Dropped and noisy conditions, by global step. */
   condition: 0x636f,
+  /** Replaced tokens, by global step. */
+  tokens: 0x746f,
   /** The latents that unused codes move to, by global step. */
   revivedCodes: 0x7e71fe,
 } as const;

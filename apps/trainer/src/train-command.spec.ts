@@ -139,6 +139,16 @@ describe('errors', () => {
     });
   });
 
+  it('sizes of a transformer that do not fit the frozen models, before pictures are read', async () => {
+    const model = { model: 'gpt', tokens: 25, vocabularySize: 16, conditionSize: 8, width: 8, layers: 1, heads: 1 };
+    const frozen = ['--vqgan', join(models, 'vqgan'), '--clip', join(models, 'clip')];
+    const flags = ['gpt', '--data', 'nowhere', '--out', await folder(), ...frozen, ...set({ model })];
+    expect(await errorOf(...flags)).toMatchObject({
+      code: 'failed_precondition',
+      message: 'model.tokens must be 16, as the VQGAN and CLIP have it; got 25',
+    });
+  });
+
   it('fewer pictures than a batch', async () => {
     const flags = [
       '--data',

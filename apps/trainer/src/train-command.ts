@@ -42,6 +42,12 @@ Watch with: tensorboard --logdir my-model`,
       .action(async (flags: TrainFlags) => {
         process.exitCode = await trainStage(stage, flags);
       });
+    if (stage === 'vqgan') {
+      command.option(
+        '--tokens-of <folder>',
+        'a trained VQGAN: keep its encoder and codebook, and train a decoder for its tokens alone',
+      );
+    }
     if (stage === 'gpt') {
       command
         .requiredOption('--vqgan <folder>', 'the trained VQGAN')

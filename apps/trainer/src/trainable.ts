@@ -39,6 +39,15 @@ export class Trainable {
     if (options.averageDecay > 0) this.arena.updateAverage(0);
   }
 
+  /** Takes over the starting values that are given in the right shape; the others stay as they were drawn. */
+  start(given: Readonly<Record<string, FloatTensor>>): void {
+    for (const [name, own] of this.arena.values) {
+      const tensor = given[name];
+      if (tensor?.shape.join() === own.shape.join()) own.data.set(tensor.data);
+    }
+    if (this.#options.averageDecay > 0) this.arena.updateAverage(0);
+  }
+
   /** One update from the gradients; a step with a non-finite gradient changes nothing. */
   step(learningRate: number): StepResult {
     const { gradientClip, averageDecay } = this.#options;

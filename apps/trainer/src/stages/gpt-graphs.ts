@@ -15,21 +15,25 @@ interface Forward {
   readonly loss: Value;
 }
 
-function forward(config: GptConfig, batch: number): Forward {
+/** @param disturbed the tokens before each position are an input `previous` of their own, not read off the true ones */
+function forward(config: GptConfig, batch: number, disturbed: boolean): Forward {
   const graph = new GraphBuilder('gpt-step');
   const scope = new Scope(graph);
   const tokens = graph.input('tokens', 'int64', [batch, config.tokens]);
+  const previous = disturbed
+    ? graph.input('previous', 'int64', [batch, config.tokens - 1])
+    : slice(tokens, 1, 0, config.tokens - 1);
   const condition = graph.input('condition', 'float32', [batch, config.conditionSize]);
-  const logits = predictTokens(scope, config, condition, slice(tokens, 1, 0, config.tokens - 1));
+  const logits = predictTokens(scope, config, condition, previous);
   return { graph, scope, tokens, logits, loss: tokenCrossEntropy(logits, tokens) };
 }
 
 /**
- * The training step: tokens int64 (B, T), condition (B, E) → `loss`, the cross-entropy in nats; gradients of it plus
+ * The training step: tokens int64 (B, T), previous int64 (B, T − 1), condition (B, E) → `loss`, the cross-entropy in nats; gradients of it plus
  * λ times the embedding reconstruction loss, which is the output `embedding` where λ > 0.
  */
 export function trainingGraph(config: GptConfig, batch: number, lambda: number, frozen: FrozenModels): GraphOverFrozen {
-  const { graph, scope, tokens, logits, loss } = forward(config, batch);
+  const { graph, scope, tokens, logits, loss } = forward(config, batch, true);
   let total = loss;
   if (lambda > 0) {
     const distance = embeddingLoss(scope, config, frozen, tokens, logits);
@@ -78,7 +82,7 @@ export function embeddingDistance(scope: Scope, { vqgan, clip }: FrozenModels, t
  * `predicted_pictures` of the most likely token at each position given the true ones before it.
  */
 export function evaluationGraph(config: GptConfig, batch: number, { vqgan }: FrozenModels): GraphOverFrozen {
-  const { graph, scope, tokens, logits, loss } = forward(config, batch);
+  const { graph, scope, tokens, logits, loss } = forward(config, batch, false);
   graph.output('cross_entropy', loss);
   const autoencoder = scope.child('vqgan');
   const side = gridSide(vqgan.config);

@@ -19,6 +19,7 @@ import { scalarOf, StepGraph } from '../step-graph.ts';
 import { STREAMS } from '../streams.ts';
 import { Trainable } from '../trainable.ts';
 import { disturbCondition } from './disturb-condition.ts';
+import { disturbedTokens } from './disturb-tokens.ts';
 import type { PictureTokens } from './encode-pictures.ts';
 import { frozenValues, isFrozen, type FrozenModels, type GraphOverFrozen } from './frozen-models.ts';
 import { evaluationGraph, trainingGraph } from './gpt-graphs.ts';
@@ -66,7 +67,12 @@ export class GptStage implements Stage<GptBatch> {
     this.#values = { ...frozenValues(frozen, needed), ...this.#trainable.values };
   }
 
-  /** @throws failed_precondition when an explicit configuration does not fit the VQGAN and CLIP */
+  /**
+   * The transformer's sizes: a preset's, where token count, vocabulary and condition follow the frozen models.
+   *
+   * @throws failed_precondition when an explicit configuration does not fit the VQGAN and CLIP, or when these ask for
+   * more than a transformer can have
+   */
   static config(settings: GptTraining, { vqgan, clip }: FrozenModels): GptConfig {
     const follows = {
       tokens: gridSide(vqgan.config) ** 2,
@@ -74,7 +80,20 @@ export class GptStage implements Stage<GptBatch> {
       conditionSize: clip.config.embeddingSize,
     };
     const { model } = settings;
-    if (typeof model === 'string') return gptConfigSchema.parse({ ...GPT_PRESETS[model], ...follows });
+    if (typeof model === 'string') {
+      const derived = gptConfigSchema.safeParse({ ...GPT_PRESETS[model], ...follows }, { reportInput: true });
+      if (derived.success) return derived.data;
+      const { issues } = derived.error;
+      const [first] = issues;
+      // Of several bounds of one size the last is the tightest.
+      const { path, message, input } = issues.findLast((issue) => issue.path.join() === first!.path.join())!;
+      const source = `the VQGAN ${vqgan.folder} and the CLIP ${clip.folder}`;
+      throw new ClipGenError(
+        'failed_precondition',
+        `model.${path.join('.')}, which follows ${source}: ${message}; got ${String(input)}; take smaller ones`,
+        { cause: derived.error },
+      );
+    }
     for (const [name, value] of Object.entries(follows)) {
       const given = model[name as keyof typeof follows];
       if (given !== value) {
@@ -99,9 +118,10 @@ export class GptStage implements Stage<GptBatch> {
 
   async step({ rows }: GptBatch, { globalStep, learningRate }: StepContext): Promise<Metrics> {
     this.#training ??= await StepGraph.compile(this.#trainingGraph().graph, this.settings.threads);
-    const feeds = this.#feeds(this.training, rows);
-    disturbCondition(feeds.condition, this.settings, globalStep);
-    const outputs = await this.#training.run(this.#values, feeds, this.#trainable.gradients);
+    const { tokens, condition } = this.#feeds(this.training, rows);
+    const previous = disturbedTokens(tokens, this.config.vocabularySize, this.settings, globalStep);
+    disturbCondition(condition, this.settings, globalStep);
+    const outputs = await this.#training.run(this.#values, { tokens, previous, condition }, this.#trainable.gradients);
     const { skipped, norm } = this.#trainable.step(learningRate);
     return {
       loss: scalarOf(outputs, 'loss'),

@@ -30,16 +30,28 @@ export interface BuiltGraph {
   readonly statistics: readonly BatchStatistics[];
 }
 
-/** Parameters of the generator's side, which the first optimiser moves. */
+/** Parameters of encoder, codebook and decoder. */
 export function isGenerator(name: string): boolean {
   return !name.startsWith(DISCRIMINATOR_PREFIX) && !name.startsWith(PERCEPTUAL_PREFIX);
+}
+
+/** Parameters of the decoder alone. */
+export function isDecoder(name: string): boolean {
+  return name.startsWith('decoder.');
 }
 
 /**
  * The generator's step: images (B, 3, S, S) → losses, gradients, tokens (B·g·g), latent rows (B·g·g, C) and the
  * reconstruction. Losses as in the released CLIP-GEN: L1 + perceptual + quantiser + adaptive · adversarial.
+ *
+ * @param trained the parameters that get a gradient: {@link isGenerator}, or {@link isDecoder} where the tokens stay
  */
-export function generatorGraph(config: VqganConfig, batch: number, losses: VqganLosses): BuiltGraph {
+export function generatorGraph(
+  config: VqganConfig,
+  batch: number,
+  losses: VqganLosses,
+  trained: (name: string) => boolean = isGenerator,
+): BuiltGraph {
   const graph = new GraphBuilder('vqgan-generator-step');
   const scope = new Scope(graph);
   const images = graph.input('images', 'float32', [batch, 3, config.imageSize, config.imageSize]);
@@ -58,7 +70,7 @@ export function generatorGraph(config: VqganConfig, batch: number, losses: Vqgan
     reconstruction = add(reconstruction, mul(distance, losses.perceptual.weight));
   }
   const quantizerLoss = mul(quantized.loss, losses.quantizer);
-  const generator = graph.parameters.map((parameter) => parameter.name).filter(isGenerator);
+  const generator = graph.parameters.map((parameter) => parameter.name).filter(trained);
   graph.output('loss', add(reconstruction, quantizerLoss));
   if (losses.adversarial === 0) {
     outputGradients(graph, add(reconstruction, quantizerLoss), generator);

@@ -4,7 +4,7 @@ import { emptyTensor, type Tensor } from '@clip-gen/tensor';
 import { VQGAN_PRESETS, vqganConfigSchema, type VqganConfig } from '@clip-gen/vqgan';
 import { z } from 'zod';
 import type { VqganTraining } from '../config.ts';
-import { requireWeights } from '../frozen-weights.ts';
+import { requireWeights, type FrozenModel } from '../frozen-weights.ts';
 import { parseNotes, savedTensor, stepCounts } from '../saved-state.ts';
 import {
   wholeBatches,
@@ -24,6 +24,7 @@ import { PERCEPTUAL_PREFIX, type PerceptualNetwork } from './perceptual.ts';
 import {
   discriminatorGraph,
   generatorGraph,
+  isDecoder,
   isGenerator,
   reconstructionGraph,
   type BuiltGraph,
@@ -47,7 +48,10 @@ export class VqganStage implements Stage<ImageBatch> {
   readonly config: VqganConfig;
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
+  /** What the first optimiser moves: encoder, codebook and decoder, or the decoder alone. */
   readonly #generator: Trainable;
+  /** Encoder and codebook where they stay as they are. */
+  readonly #frozen: Readonly<Record<string, Tensor<'float32'>>>;
   readonly #discriminator: Trainable | undefined;
   readonly #usage: CodebookUsage;
   readonly #statistics: DiscriminatorStatistics;
@@ -59,13 +63,17 @@ export class VqganStage implements Stage<ImageBatch> {
 
   /**
    * @param validation held-back pictures; none: no validation, no best checkpoint
-   * @throws invalid_argument for fewer pictures than a batch; failed_precondition for perceptual weights that do not fit
+   * @param tokensOf a trained VQGAN whose encoder and codebook are kept: the decoder alone is trained, from that VQGAN's
+   * weights where they have its shape
+   * @throws invalid_argument for fewer pictures than a batch; failed_precondition for perceptual weights, or an encoder
+   * and codebook, that do not fit
    */
   constructor(
     readonly settings: VqganTraining,
     readonly perceptual: PerceptualNetwork,
     readonly training: ImageDataset,
     readonly validation?: ImageDataset,
+    readonly tokensOf?: FrozenModel<VqganConfig>,
   ) {
     const { batchSize, adversarial, reviveSteps, seed } = settings;
     this.config = VqganStage.config(settings);
@@ -78,14 +86,25 @@ export class VqganStage implements Stage<ImageBatch> {
       'perceptual network',
     );
     this.#generator = new Trainable(
-      specs.filter(({ name }) => isGenerator(name)),
+      specs.filter(({ name }) => this.#isTrained(name)),
       settings,
     );
+    const frozen = specs.filter(({ name }) => isGenerator(name) && !this.#isTrained(name));
+    if (tokensOf) {
+      requireWeights(frozen, tokensOf.weights, `--tokens-of ${tokensOf.folder}`);
+      this.#generator.start(tokensOf.weights);
+    }
+    this.#frozen = Object.fromEntries(frozen.map(({ name }) => [name, tokensOf!.weights[name]!]));
     const discriminator = adversarial.weight > 0 ? discriminatorGraph(this.config, batchSize) : undefined;
     this.#discriminator = discriminator && new Trainable(discriminator.specs, { ...settings, averageDecay: 0 });
     this.#statistics = new DiscriminatorStatistics(discriminator?.statistics ?? []);
-    this.#usage = new CodebookUsage(this.config.codebookSize, reviveSteps, seed);
-    this.#values = { ...perceptual.weights, ...this.#discriminator?.values, ...this.#generator.values };
+    this.#usage = new CodebookUsage(this.config.codebookSize, tokensOf ? 0 : reviveSteps, seed);
+    this.#values = {
+      ...perceptual.weights,
+      ...this.#frozen,
+      ...this.#discriminator?.values,
+      ...this.#generator.values,
+    };
     this.#picture = emptyTensor('float32', [batchSize, 3, this.config.imageSize, this.config.imageSize]);
   }
 
@@ -181,6 +200,7 @@ export class VqganStage implements Stage<ImageBatch> {
 
   model(): ModelFiles {
     const weights = [
+      ...Object.entries(this.#frozen),
       ...this.#generator.weights,
       ...(this.#discriminator?.weights ?? []),
       ...this.#statistics.weights(),
@@ -211,7 +231,7 @@ export class VqganStage implements Stage<ImageBatch> {
     if (!this.validation) return;
     const { batchSize, validationBatches } = this.settings;
     const graph = await this.#graph('reconstruction', () => reconstructionGraph(this.config, batchSize));
-    const values = Object.fromEntries(this.#generator.weights);
+    const values = { ...this.#frozen, ...Object.fromEntries(this.#generator.weights) };
     let left = validationBatches;
     for await (const { images } of this.validation.batches({ batchSize, training: false })) {
       if (left-- === 0) break;
@@ -225,7 +245,12 @@ export class VqganStage implements Stage<ImageBatch> {
   #generatorGraph(adversarial: number): BuiltGraph {
     const { l1, mse, quantizer, batchSize } = this.settings;
     const perceptual = this.perceptual.network;
-    return generatorGraph(this.config, batchSize, { l1, mse, quantizer, perceptual, adversarial });
+    const losses = { l1, mse, quantizer, perceptual, adversarial };
+    return generatorGraph(this.config, batchSize, losses, (name) => this.#isTrained(name));
+  }
+
+  #isTrained(name: string): boolean {
+    return this.tokensOf ? isDecoder(name) : isGenerator(name);
   }
 
   /** Compiled when it is first needed. */
