@@ -12,7 +12,12 @@ import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import * as allReduce from '../libs/all-reduce/codegen.ts';
+import * as clipEmbedding from '../apps/clip-embedding/codegen.ts';
+import * as transformerSampler from '../apps/transformer-sampler/codegen.ts';
+import * as vqganDecoder from '../apps/vqgan-decoder/codegen.ts';
 import * as optimizer from '../libs/optimizer/codegen.ts';
+import { withSections, type GeneratedReadme } from './readme-sections.ts';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const run = promisify(execFile);
@@ -37,8 +42,44 @@ const generators: readonly Generator[] = [
         'disableProto2Optionals=true',
       ]),
   },
+  { folder: 'libs/contracts/src/generated', generate: () => services('proto') },
+  { folder: 'libs/serving/src/generated', generate: () => services('libs/serving/proto') },
+  {
+    folder: 'libs/all-reduce/src/rendezvous/generated',
+    generate: () =>
+      protoMessages('libs/all-reduce/proto', ['outputServices=grpc-js', 'oneof=unions-value', 'useExactTypes=false']),
+  },
+  allReduce,
   optimizer,
 ];
+
+/** READMEs with tables of settings and metrics. */
+const readmes: readonly GeneratedReadme[] = [clipEmbedding.readme, transformerSampler.readme, vqganDecoder.readme];
+
+/** Messages and definitions of gRPC services, and what a server tells of them by reflection. */
+async function services(protoFolder: string): Promise<Files> {
+  const messages = await protoMessages(protoFolder, [
+    'outputServices=nice-grpc',
+    'outputServices=generic-definitions',
+    'oneof=unions-value', // `{ $case: 'tokens', value }`: a switch over it is checked for completeness
+    'useExactTypes=false',
+  ]);
+  return new Map([...messages, ['descriptor-set.ts', await descriptorSet(protoFolder)]]);
+}
+
+/** A module with the serialized google.protobuf.FileDescriptorSet of every .proto file under `protoFolder`. */
+async function descriptorSet(protoFolder: string): Promise<Uint8Array> {
+  return inTemporaryFolder(async (folder) => {
+    const path = join(folder, 'set.binpb');
+    await run(join(root, 'node_modules', '.bin', 'buf'), [
+      ...['build', protoFolder, '--as-file-descriptor-set', '--exclude-source-info', '-o', path],
+    ]);
+    const base64 = (await readFile(path)).toString('base64');
+    return Buffer.from(
+      `// Serialized google.protobuf.FileDescriptorSet, in base64.\nexport const DESCRIPTOR_SET = '${base64}';\n`,
+    );
+  });
+}
 
 /** Compiles every .proto file under `protoFolder` by ts-proto; buf finds the files and resolves their imports. */
 async function protoMessages(protoFolder: string, options: readonly string[]): Promise<Files> {
@@ -118,6 +159,16 @@ async function bringUpToDate({ folder, generate }: Generator, check: boolean): P
   return lines;
 }
 
+/** Brings one README up to date, or with `check` only reports. */
+async function bringReadmeUpToDate(readme: GeneratedReadme, check: boolean): Promise<string[]> {
+  const path = join(root, readme.path);
+  const before = await readFile(path, 'utf8');
+  const after = await withSections(before, path, readme);
+  if (after === before) return [];
+  if (!check) await writeFile(path, after);
+  return [`${readme.path}: out of date`];
+}
+
 const args = process.argv.slice(2);
 if (args.some((arg) => arg !== '--check')) {
   console.error(`usage: codegen [--check]; got ${args.join(' ')}`);
@@ -131,11 +182,18 @@ for (const generator of generators) {
     console.log(line);
   }
 }
+for (const readme of readmes) {
+  for (const line of await bringReadmeUpToDate(readme, check)) {
+    differences++;
+    console.log(line);
+  }
+}
 if (check && differences > 0) {
   console.error(
     `${differences} generated file(s) differ from their sources: run npm run codegen and commit the result`,
   );
   process.exitCode = 1;
 } else {
-  console.log(`${generators.length} generated folder(s) ${check || differences === 0 ? 'up to date' : 'rewritten'}`);
+  const count = `${generators.length} generated folder(s) and ${readmes.length} README(s)`;
+  console.log(`${count} ${check || differences === 0 ? 'up to date' : 'rewritten'}`);
 }

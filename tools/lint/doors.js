@@ -1,10 +1,12 @@
 /** One door for each heavy thing: these packages are imported in these folders and nowhere else. */
 export const DOORS = [
-  { name: 'ONNX Runtime', folders: ['libs/runtime'], packages: ['onnxruntime-node', 'onnxruntime-common', 'koffi'] },
+  { name: 'ONNX Runtime', folders: ['libs/runtime'], packages: ['onnxruntime-node', 'onnxruntime-common'] },
+  { name: 'koffi', folders: ['libs/runtime', 'libs/all-reduce'], packages: ['koffi'] },
   { name: 'sharp', folders: ['libs/image', 'tools/emoji'], packages: ['sharp'] },
+  { name: 'HTTP', folders: ['apps/gateway'], packages: ['fastify'] },
   {
     name: 'gRPC',
-    folders: ['libs/contracts', 'libs/serving'],
+    folders: ['libs/contracts', 'libs/serving', 'libs/all-reduce'],
     packages: ['@grpc/grpc-js', 'nice-grpc', 'nice-grpc-common', 'nice-grpc-client-middleware-retry'],
   },
 ];

@@ -1,0 +1,50 @@
+import { ClipGenError } from '@clip-gen/errors';
+import { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
+
+/** What a server shows and demands; all in PEM. */
+export interface ServerTls {
+  readonly certificate: Uint8Array;
+  readonly key: Uint8Array;
+  /** Where given, clients must show a certificate that this authority signed. */
+  readonly clientAuthority?: Uint8Array;
+}
+
+/** What a client trusts and shows; all in PEM. */
+export interface ClientTls {
+  /** Who signs servers' certificates. Default: the authorities that Node trusts. */
+  readonly authority?: Uint8Array;
+  /** The client's own certificate with its key, where the server demands one. */
+  readonly certificate?: Uint8Array;
+  readonly key?: Uint8Array;
+  /** The name that servers' certificates are for. Default: the first address's host. */
+  readonly serverName?: string;
+}
+
+/** @throws ClipGenError `invalid_argument` for what is no PEM, or a key that is not the certificate's */
+export function serverCredentials(tls: ServerTls | undefined): ServerCredentials {
+  if (tls === undefined) return ServerCredentials.createInsecure();
+  const { certificate, key, clientAuthority } = tls;
+  return readable(() =>
+    ServerCredentials.createSsl(
+      clientAuthority ? Buffer.from(clientAuthority) : null,
+      [{ cert_chain: Buffer.from(certificate), private_key: Buffer.from(key) }],
+      clientAuthority !== undefined,
+    ),
+  );
+}
+
+/** @throws ClipGenError `invalid_argument` for what is no PEM, or a key that is not the certificate's */
+export function channelCredentials(tls: ClientTls | undefined): ChannelCredentials {
+  if (tls === undefined) return ChannelCredentials.createInsecure();
+  const [authority, key, certificate] = [tls.authority, tls.key, tls.certificate].map((pem) => pem && Buffer.from(pem));
+  return readable(() => ChannelCredentials.createSsl(authority ?? null, key ?? null, certificate ?? null));
+}
+
+function readable<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ClipGenError('invalid_argument', `tls must be PEM certificates with their keys; ${reason}`, { cause });
+  }
+}
