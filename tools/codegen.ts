@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import * as allReduce from '../libs/all-reduce/codegen.ts';
 import * as clipEmbedding from '../apps/clip-embedding/codegen.ts';
+import * as gateway from '../apps/gateway/codegen.ts';
 import * as transformerSampler from '../apps/transformer-sampler/codegen.ts';
 import * as vqganDecoder from '../apps/vqgan-decoder/codegen.ts';
 import * as optimizer from '../libs/optimizer/codegen.ts';
@@ -54,7 +55,12 @@ const generators: readonly Generator[] = [
 ];
 
 /** READMEs with tables of settings and metrics. */
-const readmes: readonly GeneratedReadme[] = [clipEmbedding.readme, transformerSampler.readme, vqganDecoder.readme];
+const readmes: readonly GeneratedReadme[] = [
+  clipEmbedding.readme,
+  gateway.readme,
+  transformerSampler.readme,
+  vqganDecoder.readme,
+];
 
 /** Messages and definitions of gRPC services, and what a server tells of them by reflection. */
 async function services(protoFolder: string): Promise<Files> {

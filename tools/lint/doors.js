@@ -4,6 +4,7 @@ export const DOORS = [
   { name: 'koffi', folders: ['libs/runtime', 'libs/all-reduce'], packages: ['koffi'] },
   { name: 'sharp', folders: ['libs/image', 'tools/emoji'], packages: ['sharp'] },
   { name: 'HTTP', folders: ['apps/gateway'], packages: ['fastify'] },
+  { name: 'logs and metrics', folders: ['libs/telemetry'], packages: ['pino', 'pino-pretty', 'prom-client'] },
   {
     name: 'gRPC',
     folders: ['libs/contracts', 'libs/serving', 'libs/all-reduce'],

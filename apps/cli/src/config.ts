@@ -1,3 +1,4 @@
+import type { SettingSources } from '@clip-gen/config';
 import { fileURLToPath } from 'node:url';
 
 /** How a terminal can show a picture. */
@@ -25,6 +26,11 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config
     pictureProtocol: pictureProtocol(environment),
     trueColour: colour === 'truecolor' || colour === '24bit',
   };
+}
+
+/** Where `clip-gen serve` gets its settings from. */
+export function settingSources(argv: readonly string[]): SettingSources {
+  return { argv, env: process.env };
 }
 
 function pictureProtocol(environment: NodeJS.ProcessEnv): PictureProtocol | undefined {

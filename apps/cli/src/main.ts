@@ -20,6 +20,19 @@ const COMMANDS: Readonly<Record<string, LazyCommand>> = {
     summary: 'Measure a model on the emoji data set',
     load: async () => (await import('./commands/evaluate.ts')).evaluateCommand(),
   },
+  serve: {
+    summary: 'Serve a model over REST, gRPC and a web page',
+    load: async () => (await import('./commands/serve.ts')).serveCommand(),
+    outlivesReader: true,
+  },
+  import: {
+    summary: "Bring another program's checkpoint",
+    load: async () => (await import('./commands/import.ts')).importCommand(),
+  },
+  export: {
+    summary: 'Write a network as ONNX or for PyTorch',
+    load: async () => (await import('./commands/export.ts')).exportCommand(),
+  },
   train: {
     summary: 'Train one of the three models on a folder of pictures',
     load: async () => (await import('@clip-gen/trainer')).trainCommand(),
@@ -31,6 +44,7 @@ const HELP = `
 Examples:
   clip-gen generate "a slice of pizza"
   clip-gen generate "a blue car" -n 4 --seed 7 --out car.webp
+  clip-gen serve --http-address 127.0.0.1:8080
   clip-gen evaluate --data data/emoji
   clip-gen <command> --help`;
 

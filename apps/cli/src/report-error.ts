@@ -8,6 +8,7 @@ const INTERRUPTED_EXIT_CODE = 130;
 const EXIT_CODES: { readonly [C in ErrorCode]: number } = {
   invalid_argument: USAGE_EXIT_CODE,
   not_found: USAGE_EXIT_CODE,
+  unauthenticated: FAILURE_EXIT_CODE,
   data_corrupt: USAGE_EXIT_CODE,
   failed_precondition: USAGE_EXIT_CODE,
   resource_exhausted: USAGE_EXIT_CODE,

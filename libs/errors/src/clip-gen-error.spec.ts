@@ -12,6 +12,11 @@ it('carries a code, a name and its cause', () => {
     cause,
   });
   expect(String(error)).toBe('ClipGenError: the header is cut short');
+  expect(error.retryAfterMs).toBeUndefined();
+});
+
+it('says when to come back', () => {
+  expect(new ClipGenError('resource_exhausted', 'the queue is full', { retryAfterMs: 250 }).retryAfterMs).toBe(250);
 });
 
 it.each([

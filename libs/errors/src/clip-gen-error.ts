@@ -3,6 +3,7 @@
  *
  * - `invalid_argument`: the caller gave something out of bounds; the message names the argument, the bound and the value.
  * - `not_found`: a file, model or name that does not exist.
+ * - `unauthenticated`: the caller has not shown who it is.
  * - `data_corrupt`: a file exists but its bytes are not what they must be.
  * - `failed_precondition`: right input, wrong state (a checkpoint of another model, a missing earlier stage).
  * - `resource_exhausted`: memory, disk or a queue is full, or a file is larger than its limit.
@@ -15,6 +16,7 @@
 export type ErrorCode =
   | 'invalid_argument'
   | 'not_found'
+  | 'unauthenticated'
   | 'data_corrupt'
   | 'failed_precondition'
   | 'resource_exhausted'
@@ -27,13 +29,16 @@ export type ErrorCode =
 /** The one error class of clip-gen. The message is one line that a person can act on. */
 export class ClipGenError extends Error {
   override readonly name = 'ClipGenError';
+  /** When the same call may succeed, in milliseconds from now; undefined where nobody can tell. */
+  readonly retryAfterMs: number | undefined;
 
   constructor(
     readonly code: ErrorCode,
     message: string,
-    options?: { cause?: unknown },
+    options?: { cause?: unknown; retryAfterMs?: number },
   ) {
     super(message, options);
+    this.retryAfterMs = options?.retryAfterMs;
   }
 }
 

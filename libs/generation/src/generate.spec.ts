@@ -72,6 +72,24 @@ describe('generation', () => {
     }
   });
 
+  it('draws as the model says where the request does not', async () => {
+    const defaults = { candidates: 3, temperature: 0.7, topK: 5, topP: 0.8, guidance: 2 };
+    const own: Model = { ...model, parts: { ...model.parts, defaults } };
+    const tokens = async (drawn: Model, request: object): Promise<Int32Array[]> =>
+      (await generate(drawn, { prompt: 'pizza', seed: 5, pictures: 3, ...request })).pictures.map((at) => at.tokens);
+    const expected = await tokens(model, defaults);
+    expect(await tokens(own, {})).toEqual(expected);
+    expect(await tokens(own, { candidates: undefined, topK: undefined })).toEqual(expected);
+    const plain = { candidates: 3, temperature: 1, topK: 0, topP: 1, guidance: 1 };
+    expect(await tokens(own, plain)).toEqual(await tokens(model, plain));
+    expect(await tokens(model, plain)).not.toEqual(expected);
+    for (const [name, value] of Object.entries(plain).slice(1)) {
+      const others = { ...defaults, [name]: value };
+      expect(await tokens(own, { [name]: value }), name).toEqual(await tokens(model, others));
+    }
+    await expect(tokens(own, { pictures: 4 })).rejects.toThrow('pictures must be an integer in [1, 3]');
+  });
+
   it('is a function of the request, whatever else the model does at the same time', async () => {
     const request = { prompt: 'pizza', candidates: 4, pictures: 4, seed: 1 };
     const alone = await generate(model, request);

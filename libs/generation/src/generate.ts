@@ -17,6 +17,7 @@ export interface RankedPicture {
   readonly tokens: Int32Array;
 }
 
+/** What one request gave; the caller's. */
 export interface Generation {
   readonly prompt: string;
   readonly seed: number;
@@ -36,7 +37,7 @@ export interface Progress {
 /**
  * Prompt to pictures (Wang et al., arXiv 2203.00386): the prompt's CLIP embedding conditions the transformer, which draws
  * candidates' tokens; each is decoded and judged by the cosine of its CLIP embedding with the prompt's; the best stay.
- * The same request gives the same pictures.
+ * The same request gives the same pictures. What it leaves open is as the model's `generation.json` has it.
  *
  * @param onProgress told after every position and every picture
  * @throws invalid_argument before any work for a request out of bounds; cancelled
@@ -47,8 +48,12 @@ export async function generate(
   onProgress: (progress: Progress) => void = () => undefined,
   options: CallOptions = {},
 ): Promise<Generation> {
-  const { gpt } = model.parts;
-  const { prompt, candidates, pictures, seed, sampling } = validateRequest(request, gpt.config.vocabularySize);
+  const { gpt, defaults } = model.parts;
+  const { prompt, candidates, pictures, seed, sampling } = validateRequest(
+    request,
+    gpt.config.vocabularySize,
+    defaults,
+  );
   const [embedding] = await model.textEncoder.encode([prompt], options);
   if (!embedding) throw new ClipGenError('internal', 'no embedding for the prompt');
 

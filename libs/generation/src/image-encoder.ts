@@ -3,6 +3,8 @@ import { GraphBuilder } from '@clip-gen/graph';
 import { clipPixels, type RgbImage } from '@clip-gen/image';
 import { Scope } from '@clip-gen/nn';
 import type { Session } from '@clip-gen/runtime';
+import type { Tensor } from '@clip-gen/tensor';
+import { batches, splitRows } from './batches.ts';
 import { createPartSession, type EngineOptions } from './model-part.ts';
 import type { ClipPart } from './model-parts.ts';
 import type { CallOptions, NetworkGraph } from './network.ts';
@@ -31,16 +33,17 @@ export class ImageEncoder {
 
   /**
    * Unit embeddings float32 (E), one for each picture, in their order; the caller's. A picture of another size is scaled
-   * (bicubic) so that its shorter side fits, and its middle square is taken.
+   * (bicubic) so that its shorter side fits, and its middle square is taken. An embedding does not depend on what is
+   * encoded with it.
    *
    * @throws invalid_argument for a malformed picture; cancelled
    */
   async encode(images: readonly RgbImage[], options: CallOptions = {}): Promise<Float32Array[]> {
     const embeddings: Float32Array[] = [];
-    for (const image of images) {
-      const pixels = await clipPixels([image], this.part.config.vision.imageSize);
+    for (const batch of batches(images)) {
+      const pixels = await clipPixels(batch, this.part.config.vision.imageSize);
       const { embedding } = await this.session.run({ pixels }, options);
-      embeddings.push(embedding!.data as Float32Array);
+      embeddings.push(...splitRows(embedding as Tensor<'float32'>));
     }
     return embeddings;
   }

@@ -1,4 +1,5 @@
 export { generate, type Generation, type Progress, type RankedPicture } from './generate.ts';
+export { readGenerationDefaults, type GenerationDefaults } from './generation-defaults.ts';
 export { ImageEncoder } from './image-encoder.ts';
 export { createPartSession, type EngineOptions, type ModelPart } from './model-part.ts';
 export {
@@ -13,10 +14,25 @@ export {
 } from './model-parts.ts';
 export type { CallOptions } from './network.ts';
 export { loadModel, openModel, type Model } from './open-model.ts';
+export { partFolder } from './part-folder.ts';
 export { PictureDecoder } from './picture-decoder.ts';
 export { PictureTokenizer } from './picture-tokenizer.ts';
 export { writeRandomModel, type ModelConfigs, type RandomModelOptions } from './random-model.ts';
 export { cosine, rank } from './ranking.ts';
-export { MAX_REQUEST_CANDIDATES, REQUEST_DEFAULTS, validateRequest, type GenerationRequest } from './request.ts';
+export {
+  MAX_REQUEST_CANDIDATES,
+  REQUEST_DEFAULTS,
+  validateRequest,
+  type GenerationRequest,
+  type ValidRequest,
+} from './request.ts';
 export { TextEncoder, tokenizePrompt } from './text-encoder.ts';
-export { TokenSampler, type TokenEvent, type TokenRequest } from './token-sampler.ts';
+export { writeTinyModel, type TinyModelOptions } from './tiny-model.ts';
+export {
+  TokenSampler,
+  type TokenEvent,
+  type TokenRequest,
+  type TokenStep,
+  type ValidTokenRequest,
+} from './token-sampler.ts';
+export { hashWeights } from './weights-hash.ts';

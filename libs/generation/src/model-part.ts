@@ -20,7 +20,8 @@ export interface ModelPart<C> {
 }
 
 const CONFIG_FILE = 'config.json';
-const WEIGHTS_FILE = 'model.safetensors';
+/** Of every part, beside its `config.json`. */
+export const WEIGHTS_FILE = 'model.safetensors';
 const MAX_CONFIG_BYTES = 1 << 20;
 /** Names in one message. */
 const SHOWN = 4;
@@ -108,7 +109,18 @@ export async function readText(path: string, maxBytes: number): Promise<string> 
   }
 }
 
-function parseConfig<S extends z.ZodType>(path: string, text: string, schema: S): z.output<S> {
+/**
+ * The JSON text of a file as its schema has it.
+ *
+ * @param what what the file is called when it is none, after "is no"
+ * @throws data_corrupt naming the file and the first few fields that do not fit
+ */
+export function parseConfig<S extends z.ZodType>(
+  path: string,
+  text: string,
+  schema: S,
+  what = 'configuration of this network',
+): z.output<S> {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -121,7 +133,7 @@ function parseConfig<S extends z.ZodType>(path: string, text: string, schema: S)
     const got = typeof input === 'number' ? `; got ${input}` : '';
     return at.length === 0 ? message : `${at.join('.')}: ${message}${got}`;
   });
-  throw new ClipGenError('data_corrupt', `${path} is no configuration of this network: ${issues.join('; ')}`, {
+  throw new ClipGenError('data_corrupt', `${path} is no ${what}: ${issues.join('; ')}`, {
     cause: parsed.error,
   });
 }

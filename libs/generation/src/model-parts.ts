@@ -6,6 +6,7 @@ import { GraphBuilder } from '@clip-gen/graph';
 import { Scope, type ParameterSpec } from '@clip-gen/nn';
 import { createClipTokenizer, tokenizerFromJson, type ClipTokenizer } from '@clip-gen/tokenizer';
 import { gridSide, vqganConfigSchema, type VqganConfig } from '@clip-gen/vqgan';
+import { readGenerationDefaults, type GenerationDefaults } from './generation-defaults.ts';
 import { imageEncoderGraph } from './image-encoder.ts';
 import { openModelPart, readText, type ModelPart, type PartContents } from './model-part.ts';
 import { pictureDecoderGraph } from './picture-decoder.ts';
@@ -19,14 +20,18 @@ const MAX_TOKENIZER_BYTES = 64 << 20;
 export interface ClipPart extends ModelPart<ClipConfig> {
   readonly tokenizer: ClipTokenizer;
 }
+/** The conditional transformer on disk. */
 export type GptPart = ModelPart<GptConfig>;
+/** The VQGAN on disk. */
 export type VqganPart = ModelPart<VqganConfig>;
 
-/** The three networks of a model. */
+/** The three networks of a model, and how it draws. */
 export interface ModelParts {
   readonly clip: ClipPart;
   readonly vqgan: VqganPart;
   readonly gpt: GptPart;
+  /** Of `generation.json`; nothing set without one. */
+  readonly defaults: GenerationDefaults;
 }
 
 /**
@@ -60,9 +65,10 @@ export function openGptPart(folder: string): Promise<GptPart> {
 }
 
 /**
- * Opens `DIR/clip`, `DIR/vqgan` and `DIR/gpt` and checks that they fit together.
+ * Opens `DIR/clip`, `DIR/vqgan` and `DIR/gpt` and checks that they fit together; reads `DIR/generation.json` where there
+ * is one.
  *
- * @throws what `openModelPart` throws; failed_precondition naming each misfit
+ * @throws what `openModelPart` and `readGenerationDefaults` throw; failed_precondition naming each misfit
  */
 export async function openModelParts(folder: string): Promise<ModelParts> {
   const [clip, vqgan, gpt] = await Promise.all([
@@ -77,7 +83,9 @@ export async function openModelParts(folder: string): Promise<ModelParts> {
     ['gpt.tokens', gpt.config.tokens, 'the number of places of the VQGAN grid', side * side],
   ];
   const misfits = pairs.filter(([, got, , wanted]) => got !== wanted);
-  if (misfits.length === 0) return { clip, vqgan, gpt };
+  if (misfits.length === 0) {
+    return { clip, vqgan, gpt, defaults: await readGenerationDefaults(folder, gpt.config.vocabularySize) };
+  }
   const problems = misfits.map(([name, got, source, wanted]) => `${name} must be ${source} (${wanted}), is ${got}`);
   throw new ClipGenError('failed_precondition', `the parts of model ${folder} do not fit: ${problems.join('; ')}`);
 }
@@ -116,7 +124,8 @@ const CLIP_CONTENTS: PartContents<ClipConfig> = {
 /** The discriminator's running statistics are under its name too. */
 const VQGAN_CONTENTS: PartContents<VqganConfig> = {
   parameters: vqganParameters,
-  layers: ({ multipliers, blocks }) => multipliers.length * (2 * blocks + 1),
+  layers: ({ multipliers, blocks, patchEncoder }) =>
+    multipliers.length * (blocks + 1) + (patchEncoder?.blocks ?? multipliers.length * blocks),
   unused: /^discriminator\./,
 };
 const GPT_CONTENTS: PartContents<GptConfig> = {

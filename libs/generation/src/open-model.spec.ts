@@ -1,4 +1,4 @@
-import { cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readSafetensors, writeSafetensors } from '@clip-gen/safetensors';
 import { emptyTensor, type Tensor } from '@clip-gen/tensor';
@@ -182,6 +182,48 @@ describe('a model folder', () => {
   it('is refused when its weights are cut short', async () => {
     const folder = await changed((at) => truncate(join(at, 'vqgan', 'model.safetensors'), 5000));
     await expect(openModelParts(folder)).rejects.toMatchObject({ code: 'data_corrupt' });
+  });
+
+  const withDefaults = (text: string): Promise<string> => changed((at) => writeFile(join(at, 'generation.json'), text));
+
+  it('may say how it draws', async () => {
+    expect((await openModelParts(whole)).defaults).toEqual({});
+    const defaults = { candidates: 8, temperature: 0.9, topK: 12, topP: 0.5, guidance: 2.5 };
+    const all = await openModelParts(await withDefaults(JSON.stringify(defaults)));
+    expect(all.defaults).toEqual(defaults);
+    expect((await openModelParts(await withDefaults('{ "topK": 0 }'))).defaults).toEqual({ topK: 0 });
+    expect((await openModelParts(await withDefaults('{}'))).defaults).toEqual({});
+  });
+
+  it.each([
+    ['{', 'must be JSON: '],
+    ['[]', 'is no set of defaults for generation: Invalid input: expected object, received array'],
+    ['{ "steps": 20 }', 'is no set of defaults for generation: Unrecognized key: "steps"'],
+    ['{ "seed": 1 }', 'is no set of defaults for generation: Unrecognized key: "seed"'],
+    [
+      '{ "topK": "all" }',
+      'is no set of defaults for generation: topK: Invalid input: expected number, received string',
+    ],
+    ['{ "topK": null }', 'topK: Invalid input: expected number, received null'],
+    ['{ "topK": 13 }', ': topK must be an integer in [1, 12], or 0 for off; got 13'],
+    ['{ "topP": 0 }', ': topP must be in (0, 1]; got 0'],
+    ['{ "temperature": -1 }', ': temperature must be in [0, 10]; got -1'],
+    ['{ "guidance": 51 }', ': guidance must be in [0, 50]; got 51'],
+    ['{ "candidates": 0 }', ': candidates must be an integer in [1, 256]; got 0'],
+    ['{ "candidates": 257 }', ': candidates must be an integer in [1, 256]; got 257'],
+    ['{ "candidates": 2.5 }', ': candidates must be an integer in [1, 256]; got 2.5'],
+  ])('is refused when generation.json is %s', async (text, message) => {
+    const folder = await withDefaults(text);
+    const error: unknown = await openModelParts(folder).catch((cause: unknown) => cause);
+    expect(error).toMatchObject({ code: 'data_corrupt', message: expect.stringContaining(message) });
+    expect((error as Error).message).toMatch(join(folder, 'generation.json'));
+  });
+
+  it('is refused when generation.json is far too large, or a folder', async () => {
+    const large = await changed((at) => writeFile(join(at, 'generation.json'), ' '.repeat(2 ** 17)));
+    await expect(openModelParts(large)).rejects.toMatchObject({ code: 'resource_exhausted' });
+    const odd = await changed(async (at) => void (await mkdir(join(at, 'generation.json'))));
+    await expect(openModelParts(odd)).rejects.toThrow(join(odd, 'generation.json'));
   });
 
   it('has the vocabulary of its tokenizer, or else that of OpenAI', async () => {

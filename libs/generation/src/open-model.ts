@@ -18,7 +18,7 @@ export interface Model {
 
 /**
  * Opens the model in `folder`: `clip/`, `vqgan/` and `gpt/`, each with `config.json` and `model.safetensors` (float32 or
- * float16), and `clip/tokenizer.json` unless the vocabulary is OpenAI's. All is checked before anything is loaded; the
+ * float16), and `clip/tokenizer.json` unless the vocabulary is OpenAI's; `generation.json` where it has defaults of its own. All is checked before anything is loaded; the
  * networks then load at the same time.
  *
  * @throws not_found, data_corrupt or failed_precondition in one line that names the file and what is wrong with it;

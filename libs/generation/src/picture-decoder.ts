@@ -5,6 +5,7 @@ import { Scope } from '@clip-gen/nn';
 import type { Session } from '@clip-gen/runtime';
 import { tensor, type Tensor } from '@clip-gen/tensor';
 import { decodeLatents, gridSide, lookUp, type VqganConfig } from '@clip-gen/vqgan';
+import { batches } from './batches.ts';
 import { createPartSession, type EngineOptions } from './model-part.ts';
 import type { VqganPart } from './model-parts.ts';
 import type { CallOptions, NetworkGraph } from './network.ts';
@@ -18,6 +19,9 @@ export function pictureDecoderGraph(config: VqganConfig): NetworkGraph {
   graph.output('pixels', decodeLatents(scope, config, lookUp(scope, config, tokens, side)));
   return { graph, scope };
 }
+
+/** Of the pictures of one run: the last layers hold a few hundred floats for each pixel. */
+const MAX_BATCH_PIXELS = 2 ** 18;
 
 /** Token grids to pictures. */
 export class PictureDecoder {
@@ -43,18 +47,39 @@ export class PictureDecoder {
    * @throws invalid_argument for another number of tokens or one out of range; cancelled
    */
   async decode(tokens: ArrayLike<number>, options: CallOptions = {}): Promise<RgbImage> {
+    return (await this.decodeAll([tokens], options))[0]!;
+  }
+
+  /**
+   * The pictures of several token grids, in their order, several in a run. A picture does not depend on what is decoded
+   * with it.
+   *
+   * @throws what {@link decode} throws
+   */
+  async decodeAll(grids: readonly ArrayLike<number>[], options: CallOptions = {}): Promise<RgbImage[]> {
+    const images: RgbImage[] = [];
+    for (const grid of grids) this.#check(grid);
+    for (const batch of batches(grids, MAX_BATCH_PIXELS / this.part.config.imageSize ** 2)) {
+      const ids = new BigInt64Array(batch.length * this.tokens);
+      batch.forEach((grid, b) => {
+        for (let i = 0; i < grid.length; i++) ids[b * this.tokens + i] = BigInt(grid[i]!);
+      });
+      const tokens = tensor('int64', [batch.length, this.tokens], ids);
+      const { pixels } = await this.session.run({ tokens }, options);
+      images.push(...tensorToImages(pixels as Tensor<'float32'>));
+    }
+    return images;
+  }
+
+  #check(tokens: ArrayLike<number>): void {
     const { codebookSize } = this.part.config;
     if (tokens.length !== this.tokens) throw invalidArgument('tokens', `${this.tokens} codes`, tokens.length);
-    const ids = new BigInt64Array(this.tokens);
-    for (let i = 0; i < ids.length; i++) {
+    for (let i = 0; i < tokens.length; i++) {
       const token = tokens[i]!;
       if (!Number.isInteger(token) || token < 0 || token >= codebookSize) {
         throw invalidArgument(`tokens[${i}]`, `an integer in [0, ${codebookSize})`, token);
       }
-      ids[i] = BigInt(token);
     }
-    const { pixels } = await this.session.run({ tokens: tensor('int64', [1, this.tokens], ids) }, options);
-    return tensorToImages(pixels as Tensor<'float32'>)[0]!;
   }
 
   /** Frees the session once running calls are done. */

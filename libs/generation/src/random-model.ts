@@ -15,6 +15,7 @@ export interface ModelConfigs {
   readonly gpt: GptConfig;
 }
 
+/** How an untrained model is made and stored. */
 export interface RandomModelOptions {
   /** Integer in [0, 2^53); 0 by default. */
   readonly seed?: number;

@@ -5,12 +5,13 @@ import {
   type SamplingOptions,
   type ValidSamplingOptions,
 } from '@clip-gen/sampling';
+import type { GenerationDefaults } from './generation-defaults.ts';
 
 /** What a person asks for. Only the prompt must be given. */
 export interface GenerationRequest extends Partial<SamplingOptions> {
   /** What the picture shows, in words that CLIP knows. */
   readonly prompt: string;
-  /** Grids to draw and judge, in [1, 256]; 16 by default. */
+  /** Grids to draw and judge, in [1, 256]; by default the model's number, else 16. */
   readonly candidates?: number;
   /** How many of the best to return, in [1, candidates]; 1 by default. */
   readonly pictures?: number;
@@ -30,7 +31,7 @@ export interface ValidRequest {
 /** Most candidates of one request. */
 export const MAX_REQUEST_CANDIDATES = 256;
 
-/** What a request has unless it says otherwise; top-k and top-p as in the released demo. */
+/** What a request has unless it or the model says otherwise; top-k and top-p as in the released demo. */
 export const REQUEST_DEFAULTS = {
   candidates: 16,
   pictures: 1,
@@ -45,18 +46,24 @@ export const REQUEST_DEFAULTS = {
  * The request with defaults filled in.
  *
  * @param vocabularySize codes K of the model, which topK may not exceed; left out, what holds for every model is checked
+ * @param defaults the model's own, before {@link REQUEST_DEFAULTS}
  * @throws invalid_argument naming the first value out of bounds; the prompt's length is the text encoder's to judge
  */
-export function validateRequest(request: GenerationRequest, vocabularySize = MAX_VOCABULARY_SIZE): ValidRequest {
+export function validateRequest(
+  request: GenerationRequest,
+  vocabularySize = MAX_VOCABULARY_SIZE,
+  defaults: GenerationDefaults = {},
+): ValidRequest {
+  const standard = { ...REQUEST_DEFAULTS, topK: Math.min(REQUEST_DEFAULTS.topK, vocabularySize), ...defaults };
   const {
     prompt,
-    candidates = REQUEST_DEFAULTS.candidates,
-    pictures = REQUEST_DEFAULTS.pictures,
-    seed = REQUEST_DEFAULTS.seed,
-    temperature = REQUEST_DEFAULTS.temperature,
-    topK = Math.min(REQUEST_DEFAULTS.topK, vocabularySize),
-    topP = REQUEST_DEFAULTS.topP,
-    guidance = REQUEST_DEFAULTS.guidance,
+    candidates = standard.candidates,
+    pictures = standard.pictures,
+    seed = standard.seed,
+    temperature = standard.temperature,
+    topK = standard.topK,
+    topP = standard.topP,
+    guidance = standard.guidance,
   } = request;
   if (typeof prompt !== 'string' || prompt.trim() === '') {
     throw invalidArgument('prompt', 'a description in words', prompt);

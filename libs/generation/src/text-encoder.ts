@@ -3,8 +3,9 @@ import { invalidArgument } from '@clip-gen/errors';
 import { GraphBuilder } from '@clip-gen/graph';
 import { Scope } from '@clip-gen/nn';
 import type { Session } from '@clip-gen/runtime';
-import { tensor } from '@clip-gen/tensor';
+import { tensor, type Tensor } from '@clip-gen/tensor';
 import { MAX_TEXT_LENGTH } from '@clip-gen/tokenizer';
+import { batches, splitRows } from './batches.ts';
 import { createPartSession, type EngineOptions } from './model-part.ts';
 import type { ClipPart } from './model-parts.ts';
 import type { CallOptions, NetworkGraph } from './network.ts';
@@ -21,19 +22,20 @@ export function textEncoderGraph(config: ClipConfig): NetworkGraph {
 /**
  * What the text tower reads: start of text, the prompt's tokens, end of text, zeros.
  *
+ * @param name what errors call the prompt
  * @returns int32 (context), the caller's
  * @throws invalid_argument for an empty prompt or one of too many tokens
  */
-export function tokenizePrompt({ tokenizer, config }: ClipPart, prompt: string): Int32Array {
+export function tokenizePrompt({ tokenizer, config }: ClipPart, prompt: string, name = 'prompt'): Int32Array {
   const { contextLength } = config.text;
   const text = prompt.trim();
   if (text.length > MAX_TEXT_LENGTH) {
-    throw invalidArgument('prompt', `at most ${MAX_TEXT_LENGTH} characters long`, text.length);
+    throw invalidArgument(name, `at most ${MAX_TEXT_LENGTH} characters long`, text.length);
   }
   const count = tokenizer.encode(text).length;
-  if (count === 0) throw invalidArgument('prompt', 'a description in words', prompt);
+  if (count === 0) throw invalidArgument(name, 'a description in words', prompt);
   const most = contextLength - 2;
-  if (count > most) throw invalidArgument('prompt', `at most ${most} tokens long (a word is one or a few)`, count);
+  if (count > most) throw invalidArgument(name, `at most ${most} tokens long (a word is one or a few)`, count);
   return tokenizer.tokenize(text, { contextLength });
 }
 
@@ -50,22 +52,28 @@ export class TextEncoder {
   }
 
   /**
-   * Unit embeddings float32 (E), one for each prompt, in their order; the caller's.
+   * Unit embeddings float32 (E), one for each prompt, in their order; the caller's. An embedding does not depend on what
+   * is encoded with it.
    *
    * @throws what {@link tokenizePrompt} throws; cancelled
    */
-  async encode(prompts: readonly string[], options: CallOptions = {}): Promise<Float32Array[]> {
-    const rows = prompts.map((prompt) => tokenizePrompt(this.part, prompt));
+  encode(prompts: readonly string[], options: CallOptions = {}): Promise<Float32Array[]> {
+    return this.encodeTokens(
+      prompts.map((prompt) => tokenizePrompt(this.part, prompt)),
+      options,
+    );
+  }
+
+  /** {@link encode} for what {@link tokenizePrompt} gave of each prompt. @throws cancelled */
+  async encodeTokens(rows: readonly Int32Array[], options: CallOptions = {}): Promise<Float32Array[]> {
     const embeddings: Float32Array[] = [];
     const { contextLength } = this.part.config.text;
-    for (const row of rows) {
-      const tokens = tensor(
-        'int64',
-        [1, contextLength],
-        BigInt64Array.from(row, (id) => BigInt(id)),
-      );
+    for (const batch of batches(rows)) {
+      const ids = new BigInt64Array(batch.length * contextLength);
+      batch.forEach((row, i) => row.forEach((id, j) => (ids[i * contextLength + j] = BigInt(id))));
+      const tokens = tensor('int64', [batch.length, contextLength], ids);
       const { embedding } = await this.session.run({ tokens }, options);
-      embeddings.push(embedding!.data as Float32Array);
+      embeddings.push(...splitRows(embedding as Tensor<'float32'>));
     }
     return embeddings;
   }

@@ -1,7 +1,14 @@
 import { invalidArgument } from '@clip-gen/errors';
 import { cacheNames, cacheShape, decodeStepGraph, emptyCache } from '@clip-gen/gpt';
 import type { Session } from '@clip-gen/runtime';
-import { combineGuidance, Sampler, tokenUniform, validateSampling, type SamplingOptions } from '@clip-gen/sampling';
+import {
+  combineGuidance,
+  Sampler,
+  tokenUniform,
+  validateSampling,
+  type SamplingOptions,
+  type ValidSamplingOptions,
+} from '@clip-gen/sampling';
 import { elementCount, emptyTensor, type Tensor } from '@clip-gen/tensor';
 import { createPartSession, type EngineOptions } from './model-part.ts';
 import type { GptPart } from './model-parts.ts';
@@ -27,6 +34,27 @@ export interface TokenEvent {
   readonly token: number;
 }
 
+/** Tokens that were drawn together: one position of neighbouring candidates of one condition. */
+export interface TokenStep {
+  /** Which of the conditions, from 0. */
+  readonly condition: number;
+  /** Number of the candidate whose token stands first. */
+  readonly firstCandidate: number;
+  /** Place in the grid, row by row, from 0. */
+  readonly position: number;
+  /** Codes in [0, K), one a candidate; the receiver's. */
+  readonly tokens: Int32Array;
+}
+
+/** A request whose every value is within bounds and set. */
+export interface ValidTokenRequest {
+  readonly seed: number;
+  readonly candidates: number;
+  readonly firstCandidate: number;
+  readonly sampling: ValidSamplingOptions;
+}
+
+/** Most candidates of one call of a `TokenSampler`. */
 export const MAX_CANDIDATES = 1 << 16;
 /** Rows of one step at most: past this a step costs as much more as it has rows more. */
 const MAX_ROWS = 64;
@@ -49,6 +77,26 @@ export class TokenSampler {
   }
 
   /**
+   * The request with defaults filled in, before any work.
+   *
+   * @param conditions unit embeddings float32 (E), one or more
+   * @throws invalid_argument for an embedding of another width or an option out of bounds
+   */
+  validate(conditions: readonly Float32Array[], request: TokenRequest): ValidTokenRequest {
+    const { config } = this.part;
+    const { seed, candidates, firstCandidate = 0 } = request;
+    const sampling = validateSampling(request, config.vocabularySize);
+    checkInteger('seed', seed, 0, Number.MAX_SAFE_INTEGER);
+    checkInteger('candidates', candidates, 1, MAX_CANDIDATES);
+    checkInteger('firstCandidate', firstCandidate, 0, 2 ** 32 - MAX_CANDIDATES);
+    if (conditions.length === 0) throw invalidArgument('conditions', 'at least one embedding', 'none');
+    conditions.forEach((condition, i) => {
+      checkEmbedding(conditions.length === 1 ? 'embedding' : `conditions[${i}]`, condition, config.conditionSize);
+    });
+    return { seed, candidates, firstCandidate, sampling };
+  }
+
+  /**
    * Draws the tokens of all candidates, position by position; ends after the last position. A candidate's tokens depend
    * on the embedding, the options, the seed and its number alone. Work goes on only while events are taken; leaving the
    * loop stops it.
@@ -63,32 +111,58 @@ export class TokenSampler {
     request: TokenRequest,
     options: CallOptions = {},
   ): AsyncGenerator<TokenEvent, void, undefined> {
-    const { config } = this.part;
-    const { seed, candidates, firstCandidate = 0 } = request;
-    const sampling = validateSampling(request, config.vocabularySize);
-    checkInteger('seed', seed, 0, Number.MAX_SAFE_INTEGER);
-    checkInteger('candidates', candidates, 1, MAX_CANDIDATES);
-    checkInteger('firstCandidate', firstCandidate, 0, 2 ** 32 - MAX_CANDIDATES);
-    checkEmbedding(embedding, config.conditionSize);
-    const rowsEach = sampling.guidance === 1 ? 1 : 2;
-    const rowBytes = 4 * elementCount(cacheShape(config, 1)) * cacheNames(config).length;
-    const rows = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CACHE_BYTES / rowBytes)));
-    const together = Math.max(1, Math.floor(rows / rowsEach));
-    for (let done = 0; done < candidates; done += together) {
-      const batch = { seed, first: firstCandidate + done, count: Math.min(together, candidates - done), sampling };
-      yield* this.#sampleBatch(embedding, batch, options);
+    for await (const steps of this.sampleSteps([embedding], request, options)) {
+      for (const { firstCandidate, position, tokens } of steps) {
+        for (let i = 0; i < tokens.length; i++) yield { candidate: firstCandidate + i, position, token: tokens[i]! };
+      }
     }
   }
 
-  async *#sampleBatch(embedding: Float32Array, batch: Batch, options: CallOptions): AsyncGenerator<TokenEvent> {
+  /**
+   * {@link sample} for several conditions at once, as many rows in a step as fit: each turn yields what one step of the
+   * transformer drew, one {@link TokenStep} for each condition with rows in it. Condition _i_ gets the tokens that it gets
+   * alone.
+   *
+   * @param conditions float32 (E) each, of unit length; not changed
+   * @param request `candidates` grids are drawn for each condition
+   * @throws what {@link validate} throws; cancelled
+   */
+  async *sampleSteps(
+    conditions: readonly Float32Array[],
+    request: TokenRequest,
+    options: CallOptions = {},
+  ): AsyncGenerator<readonly TokenStep[], void, undefined> {
     const { config } = this.part;
-    const { seed, first, count, sampling } = batch;
+    const valid = this.validate(conditions, request);
+    const rowsEach = valid.sampling.guidance === 1 ? 1 : 2;
+    const rowBytes = 4 * elementCount(cacheShape(config, 1)) * cacheNames(config).length;
+    const rows = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CACHE_BYTES / rowBytes)));
+    const together = Math.max(1, Math.floor(rows / rowsEach));
+    const { candidates, firstCandidate } = valid;
+    const all = conditions.length * candidates;
+    for (let done = 0; done < all; done += together) {
+      const batch = Array.from({ length: Math.min(together, all - done) }, (_, i) => ({
+        condition: Math.floor((done + i) / candidates),
+        candidate: firstCandidate + ((done + i) % candidates),
+      }));
+      yield* this.#sampleBatch(conditions, batch, valid, options);
+    }
+  }
+
+  async *#sampleBatch(
+    conditions: readonly Float32Array[],
+    batch: readonly BatchRow[],
+    { seed, sampling }: ValidTokenRequest,
+    options: CallOptions,
+  ): AsyncGenerator<readonly TokenStep[]> {
+    const { config } = this.part;
+    const count = batch.length;
     const { guidance } = sampling;
     const size = config.vocabularySize;
     const guided = guidance !== 1;
     const rows = guided ? 2 * count : count; // with the embedding, then without
     const condition = emptyTensor('float32', [rows, config.conditionSize]);
-    for (let i = 0; i < count; i++) condition.data.set(embedding, i * embedding.length);
+    batch.forEach((row, i) => condition.data.set(conditions[row.condition]!, i * config.conditionSize));
     const token = emptyTensor('int32', [rows]);
     const positions = emptyTensor('int32', [rows]);
     const total = emptyTensor('int32', [1]);
@@ -101,17 +175,20 @@ export class TokenSampler {
     }
     const row = (i: number): Float32Array => logits.data.subarray(i * size, (i + 1) * size);
     const sampler = new Sampler(size);
+    const groups = groupRows(batch);
     for (let position = 0; position < config.tokens; position++) {
       positions.data.fill(position);
       total.data[0] = position + 1;
       await this.session.run(feeds, { ...options, into });
       for (let i = 0; i < count; i++) {
         const choice = guided ? combineGuidance(row(i), row(count + i), guidance, row(i)) : row(i);
-        const drawn = sampler.sampleRow(choice, sampling, tokenUniform(seed, first + i, position));
+        const drawn = sampler.sampleRow(choice, sampling, tokenUniform(seed, batch[i]!.candidate, position));
         token.data[i] = drawn;
         if (guided) token.data[count + i] = drawn;
-        yield { candidate: first + i, position, token: drawn };
       }
+      yield groups.map(({ condition, firstCandidate, from, to }) => {
+        return { condition, firstCandidate, position, tokens: token.data.slice(from, to) };
+      });
     }
   }
 
@@ -121,11 +198,25 @@ export class TokenSampler {
   }
 }
 
-interface Batch {
-  readonly seed: number;
-  readonly first: number;
-  readonly count: number;
-  readonly sampling: ReturnType<typeof validateSampling>;
+interface BatchRow {
+  readonly condition: number;
+  readonly candidate: number;
+}
+
+/** Neighbouring rows of one condition, from row `from` to before row `to`. */
+interface RowGroup {
+  readonly condition: number;
+  readonly firstCandidate: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+function groupRows(batch: readonly BatchRow[]): RowGroup[] {
+  const starts = batch.flatMap((row, i) => (i === 0 || batch[i - 1]!.condition !== row.condition ? [i] : []));
+  return starts.map((from, g) => {
+    const { condition, candidate } = batch[from]!;
+    return { condition, firstCandidate: candidate, from, to: starts[g + 1] ?? batch.length };
+  });
 }
 
 function checkInteger(name: string, value: number, least: number, most: number): void {
@@ -135,13 +226,8 @@ function checkInteger(name: string, value: number, least: number, most: number):
   }
 }
 
-function checkEmbedding(embedding: Float32Array, width: number): void {
-  if (embedding.length !== width) throw invalidArgument('embedding', `of ${width} numbers`, embedding.length);
-  if (!embedding.every((value) => Number.isFinite(value))) {
-    throw invalidArgument(
-      'embedding',
-      'finite',
-      embedding.find((value) => !Number.isFinite(value)),
-    );
-  }
+function checkEmbedding(name: string, embedding: Float32Array, width: number): void {
+  if (embedding.length !== width) throw invalidArgument(name, `of ${width} numbers`, embedding.length);
+  const index = embedding.findIndex((value) => !Number.isFinite(value));
+  if (index >= 0) throw invalidArgument(name, 'finite', embedding[index]);
 }

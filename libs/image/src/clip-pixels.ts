@@ -1,8 +1,8 @@
 import { invalidArgument } from '@clip-gen/errors';
 import type { Tensor } from '@clip-gen/tensor';
+import { fitSquare } from './fit-square.ts';
 import { CLIP_NORMALISATION, imagesToTensor } from './pixel-tensor.ts';
-import { centreCrop, resizeImage } from './resize-image.ts';
-import { checkRgbImage, type RgbImage } from './rgb-image.ts';
+import type { RgbImage } from './rgb-image.ts';
 
 /**
  * Pictures as CLIP's image encoder takes them: shorter side scaled to `size` (bicubic), middle square, normalised.
@@ -15,11 +15,6 @@ import { checkRgbImage, type RgbImage } from './rgb-image.ts';
 export async function clipPixels(images: readonly RgbImage[], size = 224): Promise<Tensor<'float32'>> {
   if (!Number.isInteger(size) || size < 1) throw invalidArgument('size', 'a positive integer', size);
   const squares: RgbImage[] = [];
-  for (const image of images) {
-    checkRgbImage(image);
-    const scale = size / Math.min(image.width, image.height);
-    const scaled = { width: Math.round(image.width * scale), height: Math.round(image.height * scale) };
-    squares.push(centreCrop(scale === 1 ? image : await resizeImage(image, scaled), size));
-  }
+  for (const image of images) squares.push(await fitSquare(image, size));
   return imagesToTensor(squares, CLIP_NORMALISATION);
 }

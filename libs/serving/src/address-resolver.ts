@@ -92,14 +92,13 @@ class AddressResolver implements experimental.Resolver {
     if (unique.size > 0 && key === this.told) return;
     this.told = key;
     const note = errors.join('; ');
-    const result =
+    const result: experimental.StatusOr<Endpoint[]> =
       unique.size > 0
-        ? experimental.statusOrFromValue([...unique.values()])
-        : experimental.statusOrFromError({
-            code: status.UNAVAILABLE,
-            details: `no address found: ${note}`,
-            metadata: new Metadata(),
-          });
+        ? { ok: true, value: [...unique.values()] }
+        : {
+            ok: false,
+            error: { code: status.UNAVAILABLE, details: `no address found: ${note}`, metadata: new Metadata() },
+          };
     this.listener(result, {}, null, note);
   }
 }

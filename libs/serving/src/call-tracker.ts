@@ -81,7 +81,8 @@ export class CallTracker {
 
   private log(path: string, code: Status, ms: number, failure: unknown): void {
     const entry = { method: path.slice(1), code: Status[code], ms: Math.round(ms * 10) / 10 };
-    if (code === Status.OK || code === Status.CANCELLED) this.logger.info(entry, 'call');
+    if (code === Status.OK && isProbe(path)) this.logger.debug(entry, 'call');
+    else if (code === Status.OK || code === Status.CANCELLED) this.logger.info(entry, 'call');
     else if (code === Status.INTERNAL || code === Status.UNKNOWN || code === Status.DATA_LOSS) {
       this.logger.error({ ...entry, err: failure }, 'call failed');
     } else {
@@ -144,4 +145,9 @@ function callMetrics(metrics: Metrics): CallMetrics {
       seconds.observe({ ...call }, elapsed);
     },
   };
+}
+
+/** A call that only asks what is there, such as the gateway makes every second: not worth a line when all is well. */
+function isProbe(path: string): boolean {
+  return /\/(Get|List|Check)[^/]*$/.test(path);
 }

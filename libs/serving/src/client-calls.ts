@@ -135,7 +135,7 @@ function callError(
   { hungUp, late, deadlineMs, retryAfterMs }: Circumstances,
 ): ClipGenError {
   if (hungUp) return new ClipGenError('cancelled', `the call to ${name} was cancelled`, { cause });
-  if (late || (cause instanceof ClientError && cause.code === Status.DEADLINE_EXCEEDED)) {
+  if (late) {
     return new ClipGenError('deadline_exceeded', `${name} did not finish within ${Math.round(deadlineMs)} ms`, {
       cause,
     });
@@ -148,7 +148,10 @@ function callError(
   // Nobody here hung up: the server was stopped in the middle of the call.
   if (cause.code === Status.CANCELLED) return new ClipGenError('unavailable', `${name} cut the call off`, { cause });
   const code = errorCode(cause.code);
-  const message = code === 'unavailable' || code === 'internal' ? `${name}: ${cause.details}` : cause.details;
+  const message =
+    code === 'unavailable' || code === 'internal' || code === 'deadline_exceeded'
+      ? `${name}: ${cause.details}`
+      : cause.details;
   return new ClipGenError(code, message, { cause, retryAfterMs });
 }
 

@@ -63,7 +63,7 @@ export function connect<Definition extends TsProtoServiceDefinition>(
     'grpc.max_receive_message_length': maxReceiveBytes,
     // A server that comes back is found within seconds.
     'grpc.initial_reconnect_backoff_ms': 100,
-    'grpc.max_reconnect_backoff_ms': 2_000,
+    'grpc.max_reconnect_backoff_ms': 1_000,
     'grpc.min_reconnect_backoff_ms': 5_000, // the time that one attempt may take, in spite of its name
     // A server whose machine vanished without a word is found out within this, even between calls.
     'grpc.keepalive_time_ms': 20_000,

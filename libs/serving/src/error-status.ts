@@ -11,6 +11,7 @@ export interface ErrorStatus {
 export const ERROR_STATUS: Readonly<Record<ErrorCode, ErrorStatus>> = {
   invalid_argument: { grpc: Status.INVALID_ARGUMENT, http: 400 },
   not_found: { grpc: Status.NOT_FOUND, http: 404 },
+  unauthenticated: { grpc: Status.UNAUTHENTICATED, http: 401 },
   data_corrupt: { grpc: Status.DATA_LOSS, http: 500 },
   failed_precondition: { grpc: Status.FAILED_PRECONDITION, http: 400 },
   resource_exhausted: { grpc: Status.RESOURCE_EXHAUSTED, http: 429 },
@@ -25,8 +26,7 @@ export const ERROR_STATUS: Readonly<Record<ErrorCode, ErrorStatus>> = {
 const FOREIGN: Readonly<Partial<Record<Status, ErrorCode>>> = {
   [Status.OUT_OF_RANGE]: 'invalid_argument',
   [Status.ALREADY_EXISTS]: 'failed_precondition',
-  [Status.PERMISSION_DENIED]: 'failed_precondition',
-  [Status.UNAUTHENTICATED]: 'failed_precondition',
+  [Status.PERMISSION_DENIED]: 'unauthenticated',
   [Status.ABORTED]: 'unavailable',
 };
 

@@ -1,8 +1,9 @@
 import { DESCRIPTOR_SET as CONTRACTS } from '@clip-gen/contracts';
-import { ClipGenError, invalidArgument } from '@clip-gen/errors';
+import { ClipGenError } from '@clip-gen/errors';
 import { createLogger, type Logger, type Metrics } from '@clip-gen/telemetry';
 import type { ServerOptions } from '@grpc/grpc-js';
 import { createServer } from 'nice-grpc';
+import { parseAddress } from './address.ts';
 import { CallTracker } from './call-tracker.ts';
 import { deadlineInterceptor } from './deadline.ts';
 import { toServerError } from './error-status.ts';
@@ -60,7 +61,7 @@ export interface GrpcServer {
 export async function startServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const { name, address, services, maxReceiveBytes = 16 * 2 ** 20, maxStreams = 256, metrics } = options;
   const logger = options.logger ?? createLogger({ service: name, level: 'silent' });
-  if (!/:\d{1,5}$/.test(address)) throw invalidArgument('address', 'host:port', address);
+  parseAddress(address);
 
   const names = services.map(({ fullName }) => fullName);
   const health = new Health(names);
@@ -105,7 +106,9 @@ export async function startServer(options: GrpcServerOptions): Promise<GrpcServe
   } catch (cause) {
     if (cause instanceof ClipGenError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ClipGenError('unavailable', `${name} cannot listen on ${address}: ${reason}`, { cause });
+    throw new ClipGenError('unavailable', `${name} cannot listen on ${address} (is the port taken?): ${reason}`, {
+      cause,
+    });
   }
   logger.info({ address, port, tls: options.tls !== undefined }, 'listening');
 

@@ -1,0 +1,23 @@
+import type { Logger, Metrics } from '@clip-gen/telemetry';
+import type { ApiKeys } from './api-keys.ts';
+import type { GatewaySettings } from './config.ts';
+import type { GatewayMetrics } from './gateway-metrics.ts';
+import type { RequestLimits } from './generation-request.ts';
+import type { Peers } from './peers/peers.ts';
+import type { Generator } from './pipeline/generator.ts';
+
+/** What both doors stand before. */
+export interface Core {
+  readonly settings: GatewaySettings;
+  readonly keys: ApiKeys;
+  readonly peers: Peers;
+  readonly generator: Generator;
+  readonly logger: Logger;
+  /** All metrics of the process. */
+  readonly metrics: Metrics;
+  readonly gatewayMetrics: GatewayMetrics;
+  /** What a request may ask for now. */
+  limits(): RequestLimits;
+  /** Every service is there, and this one is not about to end. */
+  ready(): boolean;
+}

@@ -1,0 +1,123 @@
+import { ImageGenerationDefinition } from '@clip-gen/contracts';
+import type { Running } from '@clip-gen/service';
+import { serve, startServer, WorkQueue, type GrpcServer } from '@clip-gen/serving';
+import { createLogger, Metrics, startMetricsServer, type Logger } from '@clip-gen/telemetry';
+import { ApiKeys } from './api-keys.ts';
+import type { GatewaySettings } from './config.ts';
+import type { Core } from './core.ts';
+import { GatewayMetrics } from './gateway-metrics.ts';
+import { imageGeneration } from './grpc-door.ts';
+import { openRestDoor } from './http/rest-door.ts';
+import { Peers } from './peers/peers.ts';
+import { Generator } from './pipeline/generator.ts';
+
+/** A running gateway: `port` is that of gRPC. */
+export interface RunningGateway extends Running {
+  readonly httpPort: number;
+}
+
+/** Requests are small: a prompt of 1,000 characters and numbers. */
+const MAX_RECEIVE_BYTES = 65_536;
+/** What is left of a drain for clients to read their errors, before their connections are cut. */
+const LAST_WORDS_MS = 500;
+
+/**
+ * Opens all doors. The services behind may come later: until they do, REST answers 503 and names them, gRPC is
+ * NOT_SERVING; the gateway finds them by itself. Once all were there gRPC stays SERVING: a service that goes away again
+ * is an error of the requests that need it.
+ *
+ * @throws invalid_argument for settings that cannot be used; unavailable when an address cannot be had
+ */
+export async function startGateway(
+  settings: GatewaySettings,
+  deps: { readonly logger?: Logger } = {},
+): Promise<RunningGateway> {
+  const { logger = createLogger({ service: 'gateway', level: settings.logLevel, format: settings.logFormat }) } = deps;
+  const metrics = new Metrics();
+  const opened: (() => Promise<unknown>)[] = []; // closed in reverse
+  const free = async (): Promise<void> => {
+    for (const close of opened.splice(0).reverse()) await close();
+  };
+  let draining = false;
+  let grpc: GrpcServer | undefined;
+  const ready = (): boolean => !draining && peers.ready;
+  const onChange = (): void => {
+    if (ready()) grpc?.setServing(true);
+  };
+  const peers = new Peers(settings, { logger, metrics, onChange });
+  opened.push(() => Promise.resolve(peers.close()));
+  try {
+    const core = assemble(settings, { peers, logger, metrics, ready });
+    const metricsServer = await startMetricsServer({ address: settings.metricsAddress, metrics, ready });
+    opened.push(() => metricsServer.close());
+    const rest = await openRestDoor(core);
+    opened.push(async () => {
+      rest.cut();
+      await rest.close();
+    });
+    const server = await startServer({
+      name: 'gateway',
+      address: settings.address,
+      services: [serve(ImageGenerationDefinition, imageGeneration(core))],
+      maxReceiveBytes: MAX_RECEIVE_BYTES,
+      logger,
+      metrics,
+    });
+    opened.push(() => server.close());
+    grpc = server;
+    await peers.ask();
+    onChange();
+    logger.info({ http: rest.port, grpc: server.port, metrics: metricsServer.port, ready: ready() }, 'gateway is open');
+
+    let closed: Promise<void> | undefined;
+    const close = (): Promise<void> => {
+      draining = true;
+      core.generator.abortAll();
+      return (closed ??= free());
+    };
+    return {
+      port: server.port,
+      httpPort: rest.port,
+      metricsPort: metricsServer.port,
+      metrics,
+      close,
+      async drain() {
+        draining = true;
+        const late = setTimeout(() => core.generator.abortAll(), settings.drainMs);
+        const tooLate = setTimeout(() => rest.cut(), settings.drainMs + LAST_WORDS_MS);
+        await Promise.all([rest.close(), server.drain(settings.drainMs + LAST_WORDS_MS)]);
+        clearTimeout(late);
+        clearTimeout(tooLate);
+        await close();
+      },
+    };
+  } catch (error) {
+    await free();
+    throw error;
+  }
+}
+
+function assemble(
+  settings: GatewaySettings,
+  { peers, logger, metrics, ready }: Pick<Core, 'peers' | 'logger' | 'metrics' | 'ready'>,
+): Core {
+  const gatewayMetrics = new GatewayMetrics(metrics);
+  const { maxInFlight: concurrency, maxWaiting, defaultCandidates, maxCandidates } = settings;
+  const generator = new Generator({
+    peers,
+    queue: new WorkQueue({ concurrency, maxWaiting, name: 'generation', metrics }),
+    attempts: settings.attempts,
+    judgeBatch: settings.judgeBatch,
+    timeoutMs: settings.requestTimeoutMs,
+    metrics: gatewayMetrics,
+    logger,
+  });
+  return {
+    ...{ settings, peers, generator, logger, metrics, gatewayMetrics, ready },
+    keys: new ApiKeys(settings.apiKeys),
+    limits: () => {
+      const { decoderNames: decoders, codebookSize } = peers;
+      return { defaultCandidates, maxCandidates, decoders, codebookSize };
+    },
+  };
+}

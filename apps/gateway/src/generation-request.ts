@@ -1,0 +1,123 @@
+import { randomInt } from 'node:crypto';
+import { invalidField } from './invalid-field.ts';
+import type { PictureEncoding } from './picture-encoding.ts';
+
+/** How tokens are drawn; what is undefined is the sampler's default. */
+export interface Sampling {
+  /** In [0, 10]. */
+  readonly temperature?: number;
+  /** In [1, K]. */
+  readonly topK?: number;
+  /** In (0, 1]. */
+  readonly topP?: number;
+  /** In [0, 50]. */
+  readonly guidance?: number;
+}
+
+/** What a client asks for, as its door understood it; nothing is checked yet but the types. */
+export interface RequestDraft extends Sampling {
+  readonly prompt: string;
+  readonly n?: number;
+  readonly candidates?: number;
+  /** An integer, or a uint64 of the wire. */
+  readonly seed?: number | bigint;
+  readonly decoder?: string;
+  readonly partials?: number;
+  readonly encoding: PictureEncoding;
+}
+
+/** A request that is in order, with every default of the gateway's filled in. */
+export interface GenerationRequest {
+  readonly prompt: string;
+  /** Pictures to keep, in [1, 10] and at most `candidates`. */
+  readonly pictures: number;
+  /** Pictures to draw and judge. */
+  readonly candidates: number;
+  /** In [0, 2^53). */
+  readonly seed: number;
+  readonly sampling: Sampling;
+  readonly decoder: string;
+  /** Partial pictures of the first candidate, in [0, 3]. */
+  readonly partials: number;
+  readonly encoding: PictureEncoding;
+}
+
+/** What a request may ask for. */
+export interface RequestLimits {
+  readonly defaultCandidates: number;
+  readonly maxCandidates: number;
+  /** The default first. */
+  readonly decoders: readonly string[];
+  /** Codes K of the sampler's model; undefined while it was never seen. */
+  readonly codebookSize?: number;
+}
+
+/** How a door calls the fields, for its errors. */
+export type FieldNames = Readonly<Record<Exclude<keyof RequestDraft, 'encoding'>, string>>;
+
+export const MAX_PROMPT_CHARACTERS = 1000;
+export const MAX_PICTURES = 10;
+export const MAX_PARTIALS = 3;
+/** What the sampling library takes. */
+export const MAX_TEMPERATURE = 10;
+export const MAX_GUIDANCE = 50;
+/** Most codes of a model. */
+export const MAX_CODEBOOK_SIZE = 2 ** 21;
+
+/**
+ * The request with defaults filled in. A seed that is not given is drawn at random, in [0, 2^32).
+ *
+ * @throws InvalidField for the first value out of bounds
+ */
+export function checkRequest(draft: RequestDraft, limits: RequestLimits, names: FieldNames): GenerationRequest {
+  const { n = 1, partials = 0, encoding } = draft;
+  const { defaultCandidates, maxCandidates, decoders } = limits;
+  const prompt = draft.prompt.trim();
+  if (prompt === '') throw invalidField(names.prompt, 'a description in words', draft.prompt);
+  const characters = [...prompt].length; // code points, as the text encoder counts
+  if (characters > MAX_PROMPT_CHARACTERS) {
+    throw invalidField(names.prompt, `at most ${MAX_PROMPT_CHARACTERS} characters long`, characters);
+  }
+  integer(names.n, n, 1, MAX_PICTURES);
+  const candidates = draft.candidates ?? Math.min(maxCandidates, Math.max(defaultCandidates, n));
+  integer(names.candidates, candidates, 1, maxCandidates);
+  if (candidates < n) throw invalidField(names.candidates, `at least ${n}, the pictures to keep`, candidates);
+  integer(names.partials, partials, 0, MAX_PARTIALS);
+  const seed = checkSeed(names.seed, draft.seed);
+  const sampling = checkSampling(draft, names, limits.codebookSize);
+  const decoder = draft.decoder || decoders[0]!;
+  if (!decoders.includes(decoder)) throw invalidField(names.decoder, `one of ${decoders.join(', ')}`, decoder);
+  return { prompt, pictures: n, candidates, seed, sampling, decoder, partials, encoding };
+}
+
+function checkSeed(name: string, given: number | bigint | undefined): number {
+  if (given === undefined) return randomInt(2 ** 32);
+  const seed = Number(given);
+  if (!Number.isSafeInteger(seed) || seed < 0) throw invalidField(name, 'an integer in [0, 2^53)', given);
+  return seed;
+}
+
+function checkSampling(
+  { temperature, topK, topP, guidance }: Sampling,
+  names: FieldNames,
+  codebookSize = MAX_CODEBOOK_SIZE,
+): Sampling {
+  within(names.temperature, temperature, 0, MAX_TEMPERATURE);
+  if (topK !== undefined) integer(names.topK, topK, 1, codebookSize);
+  if (topP !== undefined && !(topP > 0 && topP <= 1)) throw invalidField(names.topP, 'in (0, 1]', topP);
+  within(names.guidance, guidance, 0, MAX_GUIDANCE);
+  return { temperature, topK, topP, guidance };
+}
+
+function integer(name: string, value: number, least: number, most: number): void {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw invalidField(name, `an integer in [${least}, ${most}]`, value);
+  }
+}
+
+function within(name: string, value: number | undefined, least: number, most: number): void {
+  // Written so that NaN fails too.
+  if (value !== undefined && !(value >= least && value <= most)) {
+    throw invalidField(name, `in [${least}, ${most}]`, value);
+  }
+}

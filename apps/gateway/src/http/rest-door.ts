@@ -1,0 +1,99 @@
+import Fastify, { type FastifyInstance } from 'fastify';
+import { ClipGenError } from '@clip-gen/errors';
+import { acceptRequestId, withRequestId } from '@clip-gen/telemetry';
+import type { Core } from '../core.ts';
+import { splitAddress } from '../split-address.ts';
+import { embeddingsRoute } from './embeddings-route.ts';
+import { imagesRoute } from './images-route.ts';
+import { modelsRoute } from './models-route.ts';
+import { errorAnswer, HttpError } from './openai-error.ts';
+import { systemRoutes } from './system-routes.ts';
+
+/** The running HTTP server. */
+export interface RestDoor {
+  readonly port: number;
+  /** Takes no more connections; resolves when running requests are answered. */
+  close(): Promise<void>;
+  /** Ends connections that are still open. */
+  cut(): void;
+}
+
+/** How long a client may take to send its request. */
+const RECEIVE_TIMEOUT_MS = 15_000;
+/** What a connection may be silent for past a request's own time: then its client has stopped reading. */
+const STALL_MS = 15_000;
+
+/** Listens with REST, the web page and what operators ask for. */
+export async function openRestDoor(core: Core): Promise<RestDoor> {
+  const { settings, keys, gatewayMetrics, logger } = core;
+  const app = Fastify({
+    bodyLimit: settings.maxBodyBytes,
+    requestTimeout: RECEIVE_TIMEOUT_MS,
+    connectionTimeout: settings.requestTimeoutMs + STALL_MS,
+    forceCloseConnections: 'idle',
+    genReqId: ({ headers: { 'x-request-id': given } }) =>
+      acceptRequestId(typeof given === 'string' ? given : undefined),
+  });
+  app.addHook('onRequest', (request, reply, done) => {
+    void reply
+      .header('x-request-id', request.id)
+      .header('x-content-type-options', 'nosniff')
+      .header('referrer-policy', 'no-referrer');
+    withRequestId(request.id, done);
+  });
+  app.addHook('onRequest', async ({ url, headers: { authorization } }) => {
+    if (url.startsWith('/v1/') && !keys.allow(authorization)) {
+      throw new ClipGenError('unauthenticated', 'authorization must be "Bearer <key>" with a valid key');
+    }
+  });
+  // Parsing a body may leave the request's context.
+  app.addHook('preValidation', (request, _reply, done) => withRequestId(request.id, done));
+  app.setErrorHandler((error, request, reply) => {
+    const { status, headers, body } = errorAnswer(error, request.id);
+    if (status >= 500) logger.error({ err: error, requestId: request.id }, 'request failed');
+    return reply.code(status).headers(headers).send(body);
+  });
+  app.addHook('onResponse', (request, reply, done) => {
+    const route = request.routeOptions.url ?? 'none';
+    const status = reply.raw.writableFinished ? reply.statusCode : 499;
+    gatewayMetrics.answered(route, status, reply.elapsedTime);
+    const quiet = route === '/metrics' || route === '/healthz' || route === '/readyz';
+    const line = { requestId: request.id, method: request.method, route, status, ms: Math.round(reply.elapsedTime) };
+    logger[quiet ? 'debug' : 'info'](line, 'http request');
+    done();
+  });
+
+  imagesRoute(app, core);
+  embeddingsRoute(app, core);
+  modelsRoute(app, core);
+  systemRoutes(app, core);
+  app.setNotFoundHandler((request, reply) => {
+    const [path = '/'] = request.url.split('?');
+    const methods = METHODS.filter((method) => app.findRoute({ method, url: path }) ?? matches(app, method, path));
+    if (methods.length === 0) {
+      throw new HttpError(404, `there is no ${shorten(path)}; /openapi.json lists what there is`);
+    }
+    void reply.header('allow', methods.join(', '));
+    throw new HttpError(405, `${shorten(path)} takes ${methods.join(', ')}; got ${request.method}`);
+  });
+
+  const { host, port } = splitAddress(settings.httpAddress);
+  await app.listen({ host, port });
+  const bound = app.server.address();
+  return {
+    port: typeof bound === 'object' && bound ? bound.port : port,
+    close: () => app.close(),
+    cut: () => app.server.closeAllConnections(),
+  };
+}
+
+const METHODS = ['GET', 'HEAD', 'POST'] as const;
+
+/** Whether a route with parameters takes the path. */
+function matches(app: FastifyInstance, method: (typeof METHODS)[number], path: string): boolean {
+  return method !== 'POST' && /^\/v1\/models\/[^/]+$/.test(path) && app.hasRoute({ method, url: '/v1/models/:id' });
+}
+
+function shorten(path: string): string {
+  return path.length > 80 ? `${path.slice(0, 77)}...` : path;
+}

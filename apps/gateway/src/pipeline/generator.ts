@@ -1,0 +1,162 @@
+import { ClipGenError } from '@clip-gen/errors';
+import type { WorkQueue } from '@clip-gen/serving';
+import { currentRequestId, withRequestId, type Logger } from '@clip-gen/telemetry';
+import type { GatewayMetrics } from '../gateway-metrics.ts';
+import type { GenerationRequest } from '../generation-request.ts';
+import type { Peers } from '../peers/peers.ts';
+import { encodePicture } from '../picture-encoding.ts';
+import { allOrNone } from './all-or-none.ts';
+import { blame } from './blame.ts';
+import { decodePictures, type CandidateRange } from './decode-pictures.ts';
+import { EventChannel } from './event-channel.ts';
+import type { GenerationEvent } from './generation-event.ts';
+import { PictureJudge } from './picture-judge.ts';
+import { sampleTokens } from './sample-tokens.ts';
+import { TokenLog } from './token-log.ts';
+
+export interface GeneratorOptions {
+  readonly peers: Peers;
+  /** Bounds what is worked on and what waits. */
+  readonly queue: WorkQueue;
+  /** How often a stage is begun. */
+  readonly attempts: number;
+  /** Pictures of one EmbedImage call. */
+  readonly judgeBatch: number;
+  /** From arrival to the last picture. */
+  readonly timeoutMs: number;
+  readonly metrics: GatewayMetrics;
+  readonly logger: Logger;
+}
+
+/**
+ * The order of calls behind both doors (Wang et al., arXiv 2203.00386): the prompt's embedding, then at the same time
+ * the sampler drawing candidates, the decoder turning each into a picture as soon as its tokens are there, and CLIP
+ * judging each picture as it comes; the best are encoded and sent.
+ */
+export class Generator {
+  readonly #running = new Set<AbortController>();
+
+  constructor(private readonly options: GeneratorOptions) {}
+
+  /**
+   * Runs a request. Its events are those of {@link GenerationEvent}; work starts with the first `next()` and ends with
+   * the last event, with an error, when `signal` aborts or when the reader leaves, and then nothing of it goes on.
+   *
+   * @throws invalid_argument for a prompt that the embedding service refuses; resource_exhausted when too much waits;
+   * unavailable while a service is away; deadline_exceeded; cancelled
+   */
+  async *generate(request: GenerationRequest, signal: AbortSignal): AsyncGenerator<GenerationEvent, void, undefined> {
+    const startedMs = performance.now();
+    const { timeoutMs, queue } = this.options;
+    const channel = new EventChannel();
+    const control = new AbortController();
+    const cancel = (): void => control.abort(new ClipGenError('cancelled', 'the client has gone'));
+    const timer = setTimeout(() => {
+      control.abort(new ClipGenError('deadline_exceeded', `the request took longer than ${timeoutMs} ms`));
+    }, timeoutMs);
+    if (signal.aborted) cancel();
+    signal.addEventListener('abort', cancel);
+    this.#running.add(control);
+    const id = currentRequestId(); // the queue may begin the work from the end of another request's
+    const work = queue
+      .run(control.signal, () => withRequestId(id, () => this.#work(request, control, channel, startedMs)))
+      .then(
+        () => channel.end(),
+        (error: unknown) => channel.end({ error: control.signal.aborted ? control.signal.reason : error }),
+      )
+      .finally(() => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', cancel);
+        this.#running.delete(control);
+      });
+    try {
+      yield* channel.read();
+    } finally {
+      cancel();
+      await work;
+    }
+  }
+
+  /** Ends all that runs and waits with `unavailable`: the process is about to end. */
+  abortAll(): void {
+    for (const control of this.#running) {
+      control.abort(new ClipGenError('unavailable', 'the gateway is shutting down; try again'));
+    }
+  }
+
+  async #work(
+    request: GenerationRequest,
+    control: AbortController,
+    channel: EventChannel,
+    startedMs: number,
+  ): Promise<void> {
+    const { peers, attempts, judgeBatch, metrics, logger } = this.options;
+    const { prompt, candidates, pictures, seed, partials, encoding } = request;
+    const { signal } = control;
+    const since = (): number => performance.now() - startedMs;
+    metrics.reached('begun', since());
+    const { embedding, sampler, decoder, grid } = await peers.pipeline(request.decoder);
+    const { embeddings } = await blame('embedding', embedding.embedText({ texts: [prompt] }, { signal }));
+    const condition = embeddings[0]?.values ?? [];
+    channel.push({ kind: 'accepted', seed, candidates });
+
+    const log = new TokenLog(candidates, grid.tokens, grid.codebookSize);
+    let judged = 0;
+    const progress = (): void =>
+      channel.push({
+        kind: 'progress',
+        tokens: log.drawn,
+        tokensTotal: log.total,
+        images: judged,
+        imagesTotal: candidates,
+      });
+    const judge = new PictureJudge(embedding, condition, {
+      keep: pictures,
+      batch: judgeBatch,
+      signal,
+      onJudged: (done) => {
+        judged = done;
+        progress();
+      },
+    });
+    const trying = (stage: string) => ({
+      attempts,
+      signal,
+      onRetry: (error: ClipGenError): void => {
+        metrics.retried(stage);
+        logger.warn({ stage, error: error.message, drawn: log.drawn, judged }, 'a replica went away: going on');
+      },
+    });
+    const sampling = sampleTokens(sampler, condition, request, log, { ...trying('sampler'), onTokens: progress });
+    const decodings = rangesOf(candidates, partials).map((range) =>
+      decodePictures(decoder, range, log, {
+        ...trying('decoder'),
+        onPartial: async (index, image) => {
+          if (index === 0) metrics.reached('first_partial', since());
+          channel.push({ kind: 'partial', index, picture: await encodePicture(image, encoding) });
+        },
+        onPicture: (candidate, image) => blame('embedding', judge.add(candidate, image)),
+      }),
+    );
+    const stages = [
+      blame('sampler', sampling).then(() => metrics.reached('sampled', since())),
+      ...decodings.map((decoding) => blame(`decoder ${request.decoder}`, decoding)),
+    ];
+    await allOrNone(stages, (error) => control.abort(error));
+    const best = await blame('embedding', judge.finish());
+    for (const [rank, { item, score, candidate }] of best.entries()) {
+      channel.push({ kind: 'picture', rank, score, candidate, picture: await encodePicture(item, encoding) });
+    }
+    metrics.reached('finished', since());
+    channel.push({ kind: 'finished', totalMs: since(), tokens: log.drawn });
+  }
+}
+
+/** Partial pictures are of the first candidate alone, so it is decoded in a call of its own when they are asked for. */
+function rangesOf(candidates: number, partials: number): CandidateRange[] {
+  if (partials === 0 || candidates === 1) return [{ first: 0, count: candidates, partials }];
+  return [
+    { first: 0, count: 1, partials },
+    { first: 1, count: candidates - 1, partials: 0 },
+  ];
+}

@@ -1,0 +1,138 @@
+import type { DecodeOptions, TokenEvent } from '@clip-gen/contracts';
+import { ClipGenError, invalidArgument } from '@clip-gen/errors';
+import type { DecoderDescription } from './token-grid-decoder.ts';
+
+/** Grids of one call at most, by the contract. */
+export const MAX_GRIDS = 256;
+const MAX_CONDITIONS = 16;
+const MAX_PARTIAL_IMAGES = 16;
+
+/** A picture that can be made now. */
+export interface DueGrid {
+  readonly condition: number;
+  readonly candidate: number;
+  /** Absent for a full grid. */
+  readonly partial?: { readonly index: number; readonly positions: number };
+  /** Every position set: those yet to come hold the last known code. The receiver's. */
+  readonly tokens: Int32Array;
+}
+
+interface Grid {
+  /** Empty before the first token and after the last. */
+  tokens: Int32Array;
+  /** Positions that are known. */
+  known: number;
+}
+
+/**
+ * Puts a call's token events together to grids and tells when which picture is due. A grid takes memory from its first
+ * token to its last.
+ */
+export class GridAssembler {
+  readonly #description: DecoderDescription;
+  readonly #candidates: number;
+  readonly #first: number;
+  readonly #conditions: number;
+  readonly #grids: Grid[];
+  /** Known positions at which a partial picture is due, rising. */
+  readonly #partialAt: readonly number[];
+  #missing: number;
+
+  /** @throws invalid_argument for options out of bounds */
+  constructor(options: DecodeOptions, description: DecoderDescription, maxGrids = MAX_GRIDS) {
+    this.#description = description;
+    this.#candidates = options.candidates || 1;
+    this.#conditions = options.conditions || 1;
+    this.#first = options.firstCandidate;
+    const { partialImages } = options;
+    if (this.#candidates > maxGrids) throw invalidArgument('candidates', `in [1, ${maxGrids}]`, this.#candidates);
+    if (this.#conditions > MAX_CONDITIONS) {
+      throw invalidArgument('conditions', `in [1, ${MAX_CONDITIONS}]`, this.#conditions);
+    }
+    const grids = this.#candidates * this.#conditions;
+    if (grids > maxGrids) throw invalidArgument('conditions · candidates', `at most ${maxGrids}`, grids);
+    if (this.#first >= 2 ** 31) throw invalidArgument('firstCandidate', 'in [0, 2^31)', this.#first);
+    if (partialImages > MAX_PARTIAL_IMAGES) {
+      throw invalidArgument('partialImages', `in [0, ${MAX_PARTIAL_IMAGES}]`, partialImages);
+    }
+    this.#partialAt = evenPositions(partialImages, this.#length);
+    this.#grids = Array.from({ length: grids }, () => ({ tokens: new Int32Array(), known: 0 }));
+    this.#missing = grids;
+  }
+
+  /** Grids that are not full. */
+  get missing(): number {
+    return this.#missing;
+  }
+
+  get #length(): number {
+    return this.#description.grid.height * this.#description.grid.width;
+  }
+
+  /**
+   * Takes an event in whole or not at all.
+   *
+   * @returns the pictures that it makes due, by rising candidate
+   * @throws invalid_argument for tokens out of range or out of order
+   */
+  take(event: TokenEvent): DueGrid[] {
+    const { condition, firstCandidate, position, tokens } = event;
+    this.#check(event);
+    const due: DueGrid[] = [];
+    tokens.forEach((token, i) => {
+      const candidate = firstCandidate + i;
+      const grid = this.#grids[condition * this.#candidates + candidate - this.#first]!;
+      if (position === 0) grid.tokens = new Int32Array(this.#length);
+      grid.tokens[position] = token;
+      grid.known = position + 1;
+      if (grid.known === this.#length) {
+        due.push({ condition, candidate, tokens: grid.tokens });
+        grid.tokens = new Int32Array();
+        this.#missing--;
+        return;
+      }
+      const index = this.#partialAt.indexOf(grid.known);
+      if (index < 0) return;
+      const partial = { index, positions: grid.known };
+      due.push({ condition, candidate, partial, tokens: grid.tokens.slice().fill(token, grid.known) });
+    });
+    return due;
+  }
+
+  /** @throws invalid_argument when the stream is over and a grid is not full */
+  finish(): void {
+    if (this.#missing === 0) return;
+    const at = this.#grids.findIndex(({ known }) => known < this.#length);
+    const where = `condition ${Math.floor(at / this.#candidates)}, candidate ${this.#first + (at % this.#candidates)}`;
+    throw new ClipGenError(
+      'invalid_argument',
+      `tokens must fill every grid before the stream ends; ${this.#missing} of ${this.#grids.length} are not full, ` +
+        `the first (${where}) has ${this.#grids[at]!.known} of ${this.#length}`,
+    );
+  }
+
+  #check({ condition, firstCandidate, position, tokens }: TokenEvent): void {
+    const { codebookSize } = this.#description;
+    if (condition >= this.#conditions) throw invalidArgument('condition', `in [0, ${this.#conditions})`, condition);
+    if (tokens.length === 0) throw invalidArgument('tokens', 'at least one code', 'none');
+    const past = this.#first + this.#candidates;
+    if (firstCandidate < this.#first || firstCandidate + tokens.length > past) {
+      const got = `${firstCandidate} to ${firstCandidate + tokens.length - 1}`;
+      throw invalidArgument('candidates of an event', `in [${this.#first}, ${past})`, got);
+    }
+    if (position >= this.#length) throw invalidArgument('position', `in [0, ${this.#length})`, position);
+    tokens.forEach((token, i) => {
+      if (token >= codebookSize) throw invalidArgument(`tokens[${i}]`, `in [0, ${codebookSize})`, token);
+      const { known } = this.#grids[condition * this.#candidates + firstCandidate + i - this.#first]!;
+      if (known === position) return;
+      const next = known === this.#length ? 'absent: its grid is full' : `${known}, its next`;
+      throw invalidArgument(`position of condition ${condition}, candidate ${firstCandidate + i}`, next, position);
+    });
+  }
+}
+
+/** `count` positions that cut `length` into even pieces; fewer where pieces would be empty. */
+function evenPositions(count: number, length: number): number[] {
+  const at = Array.from({ length: count }, (_, i) => Math.round(((i + 1) * length) / (count + 1)));
+  return [...new Set(at)].filter((position) => position > 0 && position < length);
+}

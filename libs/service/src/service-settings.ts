@@ -1,0 +1,81 @@
+import { address, choice, integer, text } from '@clip-gen/config';
+import { LOG_LEVELS } from '@clip-gen/telemetry';
+
+/** Where a service listens unless told otherwise. */
+export interface ServicePorts {
+  readonly address: number;
+  readonly metricsAddress: number;
+}
+
+/**
+ * The settings that every service with a model has, to be spread into its own. It listens on loopback unless told
+ * otherwise: there is no password on these doors.
+ */
+export function serviceSettings(ports: ServicePorts) {
+  return {
+    address: address({
+      default: `127.0.0.1:${ports.address}`,
+      description: 'Where gRPC listens; 0.0.0.0 for all interfaces, port 0 for any free port.',
+    }),
+    metricsAddress: address({
+      default: `127.0.0.1:${ports.metricsAddress}`,
+      description: 'Where /metrics, /healthz and /readyz are served over HTTP.',
+    }),
+    provider: choice({
+      values: ['cpu', 'webgpu', 'cuda'],
+      default: 'cpu',
+      description: 'What the networks run on; one that this machine lacks is an error, never a silent run on the CPU.',
+    }),
+    threads: integer({
+      default: 0,
+      min: 0,
+      max: 1024,
+      description: 'Threads of one operator; 0 takes the physical cores that the process may use.',
+    }),
+    queueLimit: integer({
+      default: 32,
+      min: 0,
+      max: 65_536,
+      description: 'Calls that may wait for their turn; past it comes RESOURCE_EXHAUSTED, with the time to come again.',
+    }),
+    maxReceiveBytes: integer({
+      default: 4 << 20,
+      min: 1024,
+      max: 1 << 30,
+      unit: 'bytes',
+      description: 'Largest message that is taken.',
+    }),
+    maxStreams: integer({
+      default: 256,
+      min: 1,
+      max: 65_536,
+      description: 'Calls of one connection at the same time.',
+    }),
+    drainMs: integer({
+      default: 10_000,
+      min: 0,
+      max: 600_000,
+      unit: 'ms',
+      description: 'How long running calls may go on after SIGTERM.',
+    }),
+    tlsCert: text({ default: '', description: 'PEM file of the certificate chain; empty: no TLS.' }),
+    tlsKey: text({ default: '', description: 'PEM file of its private key.' }),
+    tlsClientCa: text({
+      default: '',
+      description: 'PEM file of the authority whose clients alone may connect; empty: anyone may.',
+    }),
+    logLevel: choice({
+      values: LOG_LEVELS,
+      default: 'info',
+      description: 'Least level that is logged.',
+    }),
+    logFormat: choice({ values: ['json', 'pretty'], default: 'json', description: 'JSON lines, or for eyes.' }),
+  };
+}
+
+type Declared = ReturnType<typeof serviceSettings>;
+
+/** Values of {@link serviceSettings}. */
+export type ServiceSettings = {
+  readonly [Key in keyof Declared]: Declared[Key] extends { parse(text: string, name: string): infer T } ? T : never;
+};

@@ -1,0 +1,420 @@
+import {
+  ClipEmbeddingDefinition,
+  ImageFormat,
+  TokenDecoderDefinition,
+  TransformerSamplerDefinition,
+  type DecodeRequest,
+} from '@clip-gen/contracts';
+import { ClipGenError } from '@clip-gen/errors';
+import { Metrics } from '@clip-gen/telemetry';
+import type { CallContext } from 'nice-grpc';
+import { once } from 'node:events';
+import { connect as connectSocket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { decoder, embedding, sampler, testConnection, testServer } from './test-services.ts';
+
+const tokens = (count: number) =>
+  ({ event: { $case: 'tokens', value: { tokens: Array<number>(count).fill(1) } } }) as const;
+
+/** Resolves when the signal aborts, to the time of it. */
+async function abortOf(signal: AbortSignal): Promise<number> {
+  if (!signal.aborted) await once(signal, 'abort');
+  return performance.now();
+}
+
+describe('cancellation', () => {
+  /** A call of each kind whose handler waits for its signal; `started` resolves inside the handler. */
+  async function waitingCalls() {
+    let started: (context: CallContext) => void = () => undefined;
+    const wait = async (context: CallContext): Promise<never> => {
+      started(context);
+      await abortOf(context.signal);
+      throw context.signal.reason;
+    };
+    const server = await testServer([
+      embedding({ getModel: (_, context) => wait(context) }),
+      sampler({
+        async *sample(_, context) {
+          yield tokens(1);
+          await wait(context);
+        },
+      }),
+      decoder({
+        async *decode(_, context) {
+          yield {};
+          await wait(context);
+        },
+      }),
+    ]);
+    const embed = testConnection(ClipEmbeddingDefinition, server.address).client;
+    const sample = testConnection(TransformerSamplerDefinition, server.address).client;
+    const decode = testConnection(TokenDecoderDefinition, server.address).client;
+    return {
+      server,
+      /** Makes the call; its context as soon as its handler runs. */
+      begin(kind: 'unary' | 'stream' | 'bidi', signal: AbortSignal) {
+        const context = new Promise<CallContext>((resolve) => (started = resolve));
+        const never = (async function* (): AsyncGenerator<DecodeRequest> {
+          yield {};
+          await abortOf(signal);
+        })();
+        const call =
+          kind === 'unary'
+            ? embed.getModel({}, { signal })
+            : drain(kind === 'stream' ? sample.sample({}, { signal }) : decode.decode(never, { signal }));
+        return { context, call };
+      },
+    };
+  }
+
+  it.each(['unary', 'stream', 'bidi'] as const)('reaches the handler of a %s call within 100 ms', async (kind) => {
+    const { server, begin } = await waitingCalls();
+    const times: number[] = [];
+    // The quickest of a few: a busy machine may hold up any one of them.
+    for (let round = 0; round < 5; round++) {
+      const hangUp = new AbortController();
+      const { context, call } = begin(kind, hangUp.signal);
+      const aborted = abortOf((await context).signal);
+      const from = performance.now();
+      hangUp.abort();
+      await expect(call).rejects.toMatchObject({ code: 'cancelled', message: 'the call to peer was cancelled' });
+      times.push((await aborted) - from);
+    }
+    expect(Math.min(...times)).toBeLessThan(100);
+    await expect.poll(() => server.runningCalls).toBe(0);
+  });
+
+  it('reaches the handler when the reader takes no more of a stream', async () => {
+    const { server, begin } = await waitingCalls();
+    const context = begin('unary', new AbortController().signal).context; // arms the next handler
+    await context;
+    let ended: Promise<number> | undefined;
+    const stream = await testServer([
+      sampler({
+        async *sample(_, { signal }) {
+          ended = abortOf(signal);
+          for (;;) {
+            yield tokens(1);
+            await sleep(1, undefined, { signal });
+          }
+        },
+      }),
+    ]);
+    const { client } = testConnection(TransformerSamplerDefinition, stream.address);
+    for await (const _ of client.sample({})) break;
+    await ended;
+    await expect.poll(() => stream.runningCalls).toBe(0);
+    expect(server.runningCalls).toBe(1);
+  });
+
+  it('stops a handler that never looks at its signal at its next message', async () => {
+    let sent = 0;
+    let cleaned = false;
+    const server = await testServer([
+      sampler({
+        async *sample() {
+          try {
+            for (;;) {
+              sent++;
+              yield tokens(1);
+              await sleep(1);
+            }
+          } finally {
+            cleaned = true;
+          }
+        },
+      }),
+    ]);
+    const { client } = testConnection(TransformerSamplerDefinition, server.address);
+    for await (const _ of client.sample({})) if (sent > 3) break;
+    await expect.poll(() => cleaned).toBe(true);
+    expect(server.runningCalls).toBe(0);
+  });
+
+  it('ends a call at once that is cancelled before it begins', async () => {
+    const server = await testServer([embedding({})]);
+    const { client } = testConnection(ClipEmbeddingDefinition, server.address);
+    await expect(client.getModel({}, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'cancelled' });
+  });
+});
+
+describe('deadline', () => {
+  it('ends the call on both sides', async () => {
+    let aborted: Promise<number> | undefined;
+    const metrics = new Metrics({ process: false });
+    const server = await testServer(
+      [
+        embedding({
+          async getModel(_, { signal }) {
+            aborted = abortOf(signal);
+            await aborted;
+            throw new ClipGenError('cancelled', 'stopped');
+          },
+        }),
+      ],
+      { metrics },
+    );
+    const { client, ready } = testConnection(ClipEmbeddingDefinition, server.address);
+    expect(await ready(30_000)).toBe(true);
+    const from = performance.now();
+    await expect(client.getModel({}, { deadlineMs: 300 })).rejects.toMatchObject({
+      code: 'deadline_exceeded',
+      message: 'peer did not finish within 300 ms',
+    });
+    expect(performance.now() - from).toBeGreaterThan(290);
+    await aborted;
+    await expect.poll(() => metrics.text()).toMatch(/GetModel",code="(DEADLINE_EXCEEDED|CANCELLED)"} 1/);
+  });
+
+  it('covers a stream that goes on and on', async () => {
+    const server = await testServer([
+      sampler({
+        async *sample(_, { signal }) {
+          for (;;) {
+            yield tokens(1);
+            await sleep(5, undefined, { signal });
+          }
+        },
+      }),
+    ]);
+    const { client } = testConnection(TransformerSamplerDefinition, server.address, { deadlineMs: 500 });
+    let got = 0;
+    const reading = (async () => {
+      for await (const _ of client.sample({})) got++;
+    })();
+    await expect(reading).rejects.toMatchObject({ code: 'deadline_exceeded' });
+    expect(got).toBeGreaterThan(0);
+  });
+
+  it.each([0, -1, NaN, 1e9])('refuses %d ms', async (deadlineMs) => {
+    const { client } = testConnection(ClipEmbeddingDefinition, '127.0.0.1:1');
+    await expect(client.getModel({}, { deadlineMs })).rejects.toMatchObject({ code: 'invalid_argument' });
+  });
+});
+
+describe('retries', () => {
+  /** Fails so often, then answers. */
+  async function flaky(failures: number, code: 'unavailable' | 'internal' = 'unavailable') {
+    let calls = 0;
+    const attempt = (): void => {
+      if (++calls <= failures) throw new ClipGenError(code, 'away');
+    };
+    const server = await testServer([
+      embedding({
+        getModel() {
+          attempt();
+          return Promise.resolve({ imageSize: calls });
+        },
+      }),
+      sampler({
+        async *sample() {
+          if (calls >= 10) yield tokens(2);
+          attempt();
+          yield await Promise.resolve(tokens(1));
+        },
+      }),
+    ]);
+    return { server, calls: () => calls, prime: () => (calls = 10) };
+  }
+
+  it('repeat a call without side effects until it succeeds', async () => {
+    const { server, calls } = await flaky(3);
+    const metrics = new Metrics({ process: false });
+    const { client } = testConnection(ClipEmbeddingDefinition, server.address, { retry: { baseDelayMs: 1 }, metrics });
+    expect(await client.getModel({})).toMatchObject({ imageSize: 4 });
+    expect(calls()).toBe(4);
+    expect(await metrics.text()).toContain('clip_gen_grpc_client_retries_total{peer="peer"} 3');
+  });
+
+  it('end after so many attempts', async () => {
+    const { server, calls } = await flaky(9);
+    const { client } = testConnection(ClipEmbeddingDefinition, server.address, {
+      retry: { attempts: 2, baseDelayMs: 1 },
+    });
+    await expect(client.getModel({})).rejects.toMatchObject({ code: 'unavailable', message: 'peer: away' });
+    expect(calls()).toBe(2);
+  });
+
+  it('can be turned off for a call, and are for UNAVAILABLE alone', async () => {
+    const { server, calls } = await flaky(1);
+    const { client } = testConnection(ClipEmbeddingDefinition, server.address);
+    await expect(client.getModel({}, { retry: false })).rejects.toMatchObject({ code: 'unavailable' });
+    expect(calls()).toBe(1);
+    const other = await flaky(1, 'internal');
+    const broken = testConnection(ClipEmbeddingDefinition, other.server.address).client;
+    await expect(broken.getModel({})).rejects.toMatchObject({ code: 'internal' });
+    expect(other.calls()).toBe(1);
+  });
+
+  it('repeat a stream before its first message, and never after', async () => {
+    const { server, calls, prime } = await flaky(2);
+    const { client } = testConnection(TransformerSamplerDefinition, server.address, { retry: { baseDelayMs: 1 } });
+    expect(await drain(client.sample({}))).toBe(1);
+    expect(calls()).toBe(3);
+
+    const torn = await flaky(99);
+    prime();
+    torn.prime();
+    const second = testConnection(TransformerSamplerDefinition, torn.server.address).client;
+    let got = 0;
+    const reading = (async () => {
+      for await (const _ of second.sample({})) got++;
+    })();
+    await expect(reading).rejects.toMatchObject({ code: 'unavailable' });
+    expect(got).toBe(1);
+    expect(torn.calls()).toBe(11);
+  });
+
+  it('do not outlive the deadline', async () => {
+    const { client } = testConnection(ClipEmbeddingDefinition, '127.0.0.1:1', {
+      retry: { attempts: 1_000, baseDelayMs: 20, maxDelayMs: 20 },
+    });
+    await expect(client.getModel({}, { deadlineMs: 400 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  });
+});
+
+describe('limits', () => {
+  const image = (bytes: number) => ({ format: ImageFormat.IMAGE_FORMAT_PNG, data: new Uint8Array(bytes) });
+
+  it('refuse a request that is too large, and go on', async () => {
+    const embedImage = () => Promise.resolve({ embeddings: [] });
+    const server = await testServer([embedding({ embedImage })], { maxReceiveBytes: 10_000 });
+    const { client } = testConnection(ClipEmbeddingDefinition, server.address);
+    await expect(client.embedImage({ images: [image(10_001)] })).rejects.toMatchObject({
+      code: 'resource_exhausted',
+      message: expect.stringMatching(/message larger than max \(\d+ vs 10000\)/),
+      retryAfterMs: undefined,
+    });
+    expect(await client.embedImage({ images: [image(9_000)] })).toEqual({ embeddings: [] });
+  });
+
+  it('refuse an answer that is too large', async () => {
+    const embedText = () => Promise.resolve({ embeddings: [{ values: Array<number>(5_000).fill(1) }] });
+    const server = await testServer([embedding({ embedText })]);
+    const { client } = testConnection(ClipEmbeddingDefinition, server.address, { maxReceiveBytes: 10_000 });
+    await expect(client.embedText({})).rejects.toMatchObject({ code: 'resource_exhausted' });
+  });
+
+  it('let further calls of one connection wait', async () => {
+    let running = 0;
+    let most = 0;
+    const getModel = async () => {
+      most = Math.max(most, ++running);
+      await sleep(5);
+      running--;
+      return {};
+    };
+    const server = await testServer([embedding({ getModel })], { maxStreams: 3 });
+    const { client } = testConnection(ClipEmbeddingDefinition, server.address);
+    await client.getModel({}); // the connection knows the server's limit from here on
+    await Promise.all(Array.from({ length: 20 }, () => client.getModel({})));
+    expect(most).toBe(3);
+  });
+});
+
+describe('back-pressure', () => {
+  const MESSAGE_TOKENS = 60_000; // as many bytes
+  const MANY = 2_000; // 120 MB in all
+
+  it('holds a handler up whose reader is slow', async () => {
+    let made = 0;
+    const server = await testServer([
+      sampler({
+        async *sample() {
+          for (; made < MANY; made++) yield await Promise.resolve(tokens(MESSAGE_TOKENS));
+        },
+      }),
+    ]);
+    const { client } = testConnection(TransformerSamplerDefinition, server.address);
+    const stream = client.sample({})[Symbol.asyncIterator]();
+    await stream.next();
+    const held = await settled(() => made);
+    expect(held).toBeLessThan(200);
+    for (let read = 0; read < 100; read++) await stream.next();
+    expect(await settled(() => made)).toBeGreaterThan(held);
+    await stream.return?.();
+  });
+
+  it('holds a sender up whose handler is slow', async () => {
+    let made = 0;
+    let go: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (go = resolve));
+    const server = await testServer([
+      decoder({
+        async *decode(requests) {
+          await gate;
+          let bytes = 0;
+          for await (const { message } of requests)
+            if (message?.$case === 'tokens') bytes += message.value.tokens.length;
+          yield { candidate: bytes };
+        },
+      }),
+    ]);
+    const { client } = testConnection(TokenDecoderDefinition, server.address);
+    const requests = (async function* () {
+      const value = { tokens: Array<number>(MESSAGE_TOKENS).fill(1) };
+      for (; made < 300; made++) yield await Promise.resolve({ message: { $case: 'tokens', value } as const });
+    })();
+    const stream = client.decode(requests)[Symbol.asyncIterator]();
+    const answer = stream.next();
+    expect(await settled(() => made)).toBeLessThan(200);
+    go();
+    expect((await answer).value).toMatchObject({ candidate: 300 * MESSAGE_TOKENS });
+  });
+
+  /** The count once it has stood still for a while. */
+  async function settled(count: () => number): Promise<number> {
+    for (let last = -1; last !== count();) {
+      last = count();
+      await sleep(300);
+    }
+    return count();
+  }
+});
+
+describe('strangers', () => {
+  const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+  it.each([
+    ['garbage', Buffer.from([...Array(4096).keys()].map((n) => (n * 7919) % 251))],
+    ['HTTP/1.1', Buffer.from('GET / HTTP/1.1\r\nhost: x\r\n\r\n')],
+    ['a frame of 16 MB after the preface', Buffer.concat([Buffer.from(PREFACE), Buffer.alloc(9, 0xff)])],
+    [
+      'a broken header block',
+      Buffer.concat([Buffer.from(PREFACE), Buffer.from('000000040000000000000004010500000001ffffffff', 'hex')]),
+    ],
+    ['nothing', Buffer.alloc(0)],
+  ])('who send %s do no harm', async (_, bytes) => {
+    const server = await testServer([embedding({ getModel: () => Promise.resolve({ imageSize: 1 }) })]);
+    const { client } = testConnection(ClipEmbeddingDefinition, server.address);
+    await client.getModel({});
+    const socket = connectSocket(server.port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    await once(socket, 'connect');
+    socket.write(bytes);
+    await sleep(50);
+    expect(await client.getModel({})).toMatchObject({ imageSize: 1 });
+    socket.destroy();
+  });
+
+  it('who send a message that is no message get a clear status', async () => {
+    const server = await testServer([embedding({ getModel: () => Promise.resolve({}) })]);
+    const request = { ...ClipEmbeddingDefinition.methods.getModel.requestType };
+    const getModel = {
+      ...ClipEmbeddingDefinition.methods.getModel,
+      requestType: { ...request, encode: () => ({ finish: () => Buffer.from('ff'.repeat(20), 'hex') }) },
+    };
+    const broken = { ...ClipEmbeddingDefinition, methods: { getModel } };
+    const { client } = testConnection(broken as unknown as typeof ClipEmbeddingDefinition, server.address);
+    await expect(client.getModel({})).rejects.toMatchObject({ code: 'internal' });
+    const { client: sane } = testConnection(ClipEmbeddingDefinition, server.address);
+    expect(await sane.getModel({})).toBeDefined();
+  });
+});
+
+/** Reads a stream to its end. @returns how many messages came */
+async function drain(stream: AsyncIterable<unknown>): Promise<number> {
+  let count = 0;
+  for await (const _ of stream) count++;
+  return count;
+}
