@@ -58,6 +58,7 @@ it.each([
     SYNTAX,
   ],
   ['koffi past its door', 'libs/optimizer/src/index.ts', "export { load } from 'koffi';", 'no-restricted-imports'],
+  ['fastify past its door', 'libs/serving/src/index.ts', "export { fastify } from 'fastify';", 'no-restricted-imports'],
   ['sharp past its door', 'libs/graph/src/index.ts', "export { cache } from 'sharp';", 'no-restricted-imports'],
   ['the environment outside config.ts', 'libs/tensor/src/tensor.ts', 'export const home = process.env.HOME;', SYNTAX],
   ['a bare error', 'libs/tensor/src/tensor.ts', "export function f(): void { throw new Error('no'); }", SYNTAX],
@@ -97,10 +98,27 @@ it.each([
 });
 
 it.each([
+  'export function f(): void {}',
+  'export class A {}',
+  'export interface A { readonly b: number }',
+  'export type A = number;',
+  'export const one = 1;',
+])('refuses without a doc comment: %s', async (code) => {
+  expect(await broken('libs/tensor/src/tensor.ts', code)).toEqual(['jsdoc/require-jsdoc']);
+});
+
+it.each([
   ['the command imports an app', 'apps/cli/bin/x.js', "export { train } from '@clip-gen/trainer';"],
   ['format imports base', 'libs/safetensors/src/index.ts', "export { tensor } from '@clip-gen/tensor';"],
   ['a spec imports testing', 'libs/rng/src/philox.spec.ts', "export { expectClose } from '@clip-gen/testing';"],
+  ['fastify in the gateway', 'apps/gateway/src/index.ts', "export { fastify } from 'fastify';"],
   ['sharp in its library', 'libs/image/src/index.ts', "export { cache } from 'sharp';"],
+  [
+    'a doc comment, and none on what stays inside',
+    'libs/tensor/src/tensor.ts',
+    'function inside(): number { return 1; }\n/** Two. */\nexport const two = inside() + 1;',
+  ],
+  ['no doc comment in an app', 'apps/trainer/src/streams.ts', 'export const one = 1;'],
   ['the environment in a spec', 'libs/rng/src/philox.spec.ts', 'export const home = process.env.HOME;'],
 ])('allows %s', async (_, file, code) => {
   expect(await broken(file, code)).toEqual([]);

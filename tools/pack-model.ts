@@ -2,7 +2,8 @@
  * Packs a trained model for shipping: `node --import tsx tools/pack-model.ts FROM TO`.
  *
  * Copies the configurations and tokenizer of clip/, vqgan/ and gpt/, and their weights in half precision; leaves out
- * what only training needs (the discriminator).
+ * what only training needs (the discriminator). `generation.json`, how the model draws by default, comes along where there
+ * is one.
  */
 import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,6 +16,10 @@ if (from === undefined || to === undefined) {
   process.exit(2);
 }
 
+const copyWhereThere = async (file: string): Promise<void> => {
+  if (await stat(join(from, file)).catch(() => undefined)) await copyFile(join(from, file), join(to, file));
+};
+
 let total = 0;
 for (const part of ['clip', 'vqgan', 'gpt']) {
   await mkdir(join(to, part), { recursive: true });
@@ -26,10 +31,10 @@ for (const part of ['clip', 'vqgan', 'gpt']) {
   const path = join(to, part, 'model.safetensors');
   await writeSafetensors(path, kept);
   await writeFile(join(to, part, 'config.json'), await readFile(join(from, part, 'config.json')));
-  const tokenizer = join(from, part, 'tokenizer.json');
-  if (await stat(tokenizer).catch(() => undefined)) await copyFile(tokenizer, join(to, part, 'tokenizer.json'));
+  await copyWhereThere(join(part, 'tokenizer.json'));
   const { size } = await stat(path);
   total += size;
   console.log(`${part}: ${kept.length} tensors, ${(size / 1e6).toFixed(1)} MB`);
 }
+await copyWhereThere('generation.json');
 console.log(`${to}: ${(total / 1e6).toFixed(1)} MB`);

@@ -3,14 +3,16 @@
  * PyTorch: the same weights and batch, rounds interleaved; loss and gradient norm must agree. The peer is its fastest
  * variant under its better OpenMP setting, picked by a few rounds before those that count.
  *
- *     CLIP_GEN_PYTHON=/path/to/python3 node --import tsx tools/bench/gpt-step.ts [--config emoji|gpt-mini] [--batch 64]
+ *     CLIP_GEN_PYTHON=/path/to/python3 node --import tsx tools/bench/gpt-step.ts [--config recipe|gpt2-medium] [--batch 64]
  *         [--threads 2] [--compile] [--profile PREFIX] [--quick] [--json FILE]
+ *
+ * `recipe` is the model of models/emoji/recipes/gpt.json; every preset of libs/gpt goes too.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gradients } from '@clip-gen/autodiff';
-import { GPT_PRESETS, predictTokens, type GptConfig } from '@clip-gen/gpt';
+import { GPT_PRESETS, gptConfigSchema, predictTokens, type GptConfig } from '@clip-gen/gpt';
 import { encodeModel, GraphBuilder, slice } from '@clip-gen/graph';
 import { tokenCrossEntropy } from '@clip-gen/losses';
 import { initialize, Scope } from '@clip-gen/nn';
@@ -31,24 +33,25 @@ import {
   timed,
   type Contender,
 } from './measure.ts';
+import { recipeModel } from './recipe.ts';
 import { startTorch, type OmpWaiting, type TorchPeer } from './torch-peer.ts';
 
-const CONFIGS: Readonly<Record<string, GptConfig>> = {
-  emoji: { model: 'gpt', tokens: 64, vocabularySize: 2048, conditionSize: 256, width: 192, layers: 6, heads: 3 },
-  'gpt-mini': GPT_PRESETS['gpt-mini'],
-};
 /** Of loss and gradient norm: both sides compute in float32 and add up in different orders. */
 const AGREEMENT = 1e-4;
 
 const options = benchOptions({
-  config: { type: 'string', default: 'emoji' },
+  config: { type: 'string', default: 'recipe' },
   batch: { type: 'string', default: '64' },
   threads: { type: 'string', default: '2' },
   compile: { type: 'boolean', default: false },
   profile: { type: 'string' },
 });
-const config = CONFIGS[options.config];
-if (!config) throw new Error(`--config must be one of ${Object.keys(CONFIGS).join(', ')}; got ${options.config}`);
+const configs: Readonly<Record<string, GptConfig>> = {
+  recipe: await recipeModel('gpt', gptConfigSchema),
+  ...GPT_PRESETS,
+};
+const config = configs[options.config];
+if (!config) throw new Error(`--config must be one of ${Object.keys(configs).join(', ')}; got ${options.config}`);
 const batch = options.quick ? Math.min(8, Number(options.batch)) : Number(options.batch);
 const threads = Number(options.threads);
 

@@ -1,8 +1,8 @@
 """The PyTorch side of tools/bench/vqgan-step.ts: one line of JSON in, one step's milliseconds out, until end of input.
 
-Started with the model's configuration as JSON. A request is {"layout": "contiguous" | "channels_last"}; the answer
-{"ms": …, "cpuMs": …}. Prints {"torch": version, "parameters": count} first. A step is forward and backward of L1 + MSE + quantiser
-loss, without optimiser, on the model of tools/goldens/models/vqgan.py.
+Started with {"config", "weights", "threads"}: the weights' file holds the pictures too. A request is {"layout":
+"contiguous" | "channels_last"}; the answer {"ms", "cpuMs", "loss", "norm"}. Prints {"torch": version} first. A step is
+forward and backward of L1 + MSE + quantiser loss, without optimiser, on the model of tools/goldens/models/vqgan.py.
 """
 
 import json
@@ -14,11 +14,26 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "goldens"))
-from models.vqgan import Decoder, Encoder, VqganConfig  # noqa: E402
+from models.vqgan import Decoder, PatchEncoderConfig, VqganConfig, make_encoder  # noqa: E402
+from safetensors_reader import read  # noqa: E402
 
 asked = json.loads(sys.argv[1])
 torch.set_num_threads(asked["threads"])
-config = VqganConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in asked["config"].items()})
+sizes = asked["config"]
+patches = sizes.get("patchEncoder")
+config = VqganConfig(
+    image_size=sizes["imageSize"],
+    patch=sizes["patchSize"],
+    channels=sizes["channels"],
+    multipliers=tuple(sizes["multipliers"]),
+    encoder_blocks=sizes["blocks"],
+    decoder_blocks=sizes["blocks"] + 1,
+    attention_resolutions=tuple(sizes["attentionSides"]),
+    norm_groups=sizes["groups"],
+    codebook_size=sizes["codebookSize"],
+    codebook_dim=sizes["codeSize"],
+    patch_encoder=PatchEncoderConfig(**patches) if patches else None,
+)
 
 
 class Nearest(torch.nn.Module):
@@ -38,23 +53,40 @@ class Nearest(torch.nn.Module):
         return z + (rows - z).detach(), loss
 
 
+class Autoencoder(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = make_encoder(config)
+        self.quantizer = Nearest()
+        self.decoder = Decoder(config)
+
+    def forward(self, x):
+        codes, quantizer_loss = self.quantizer(self.encoder(x))
+        y = self.decoder(codes)
+        return F.l1_loss(y, x) + F.mse_loss(y, x) + quantizer_loss
+
+
+tensors = read(asked["weights"])
+images = tensors.pop("images")
+
+
 def build(memory_format):
-    torch.manual_seed(1)
-    return torch.nn.ModuleList([Encoder(config), Nearest(), Decoder(config)]).to(memory_format=memory_format)
+    model = Autoencoder()
+    model.load_state_dict(tensors)
+    return model.to(memory_format=memory_format)
 
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 models = {name: build(memory_format) for name, memory_format in FORMATS.items()}
-images = torch.rand(asked["batch"], config.image_channels, config.image_size, config.image_size) * 2 - 1
-count = sum(p.numel() for p in models["contiguous"].parameters())
-print(json.dumps({"torch": torch.__version__, "parameters": count}), flush=True)
+print(json.dumps({"torch": torch.__version__}), flush=True)
 for line in sys.stdin:
     layout = json.loads(line)["layout"]
-    encoder, quantizer, decoder = model = models[layout]
+    model = models[layout]
     x = images.contiguous(memory_format=FORMATS[layout])
     cpu, start = time.process_time(), time.perf_counter()
     model.zero_grad(set_to_none=True)
-    codes, quantizer_loss = quantizer(encoder(x))
-    y = decoder(codes)
-    (F.l1_loss(y, x) + F.mse_loss(y, x) + quantizer_loss).backward()
-    print(json.dumps({"ms": (time.perf_counter() - start) * 1e3, "cpuMs": (time.process_time() - cpu) * 1e3}), flush=True)
+    loss = model(x)
+    loss.backward()
+    ms, cpu_ms = (time.perf_counter() - start) * 1e3, (time.process_time() - cpu) * 1e3
+    norm = torch.stack([p.grad.double().square().sum() for p in model.parameters()]).sum().sqrt()
+    print(json.dumps({"ms": ms, "cpuMs": cpu_ms, "loss": loss.item(), "norm": norm.item()}), flush=True)

@@ -107,6 +107,36 @@ describe('clip-gen generate', () => {
     expect((await decodeImage(out)).width).toBe(2 * 32 + 3 * 8);
   });
 
+  it("draws by the model's generation.json, and by the flags before it", async () => {
+    const own = join(await temporaryFolder(), 'own');
+    await writeRandomModel(own, CONFIGS, { tokenizer });
+    const lines = async (folder: string, ...more: string[]): Promise<string> => {
+      const out = join(await temporaryFolder(), 'x.png');
+      const args = ['generate', 'pizza', '--model', folder, '--seed', '3', '-n', '2', '--out', out, ...more];
+      const { exitCode, stdout } = await call(args);
+      expect(exitCode).toBe(0);
+      return stdout.replaceAll(out.slice(0, -4), 'x');
+    };
+    const flags = ['--candidates', '2', '--temperature', '0.5', '--top-k', '3', '--top-p', '0.7', '--guidance', '3'];
+    const [asked, standard] = [await lines(own, ...flags), await lines(own, '--candidates', '2')];
+    expect(asked).not.toBe(standard);
+    const defaults = { candidates: 2, temperature: 0.5, topK: 3, topP: 0.7, guidance: 3 };
+    await writeFile(join(own, 'generation.json'), JSON.stringify(defaults));
+    expect(await lines(own)).toBe(asked);
+    const back = ['--temperature', '1', '--top-k', '30', '--top-p', '0.95', '--guidance', '1'];
+    expect(await lines(own, ...back)).toBe(standard);
+    // fewer candidates than pictures are the model's wish, not the caller's
+    await writeFile(join(own, 'generation.json'), JSON.stringify({ ...defaults, candidates: 1 }));
+    expect(await lines(own)).toBe(asked);
+
+    await writeFile(join(own, 'generation.json'), '{ "topK": 31 }');
+    expect(await call(['generate', 'pizza', '--model', own])).toEqual({
+      exitCode: 2,
+      stdout: '',
+      stderr: `clip-gen: ${join(own, 'generation.json')}: topK must be an integer in [1, 30], or 0 for off; got 31\n`,
+    });
+  });
+
   it('enlarges by the kernel that was asked for', async () => {
     const at = join(await temporaryFolder(), 'x');
     const args = ['generate', 'pizza', '--model', model, '--seed', '1', '--candidates', '1', '--out'];
@@ -265,12 +295,29 @@ describe('clip-gen evaluate', () => {
     expect((await call([...args(), '--json'])).stdout).toBe(stdout);
   });
 
+  it("draws by the model's generation.json", async () => {
+    const own = join(await temporaryFolder(), 'own');
+    await writeRandomModel(own, CONFIGS, { tokenizer, dtype: 'float16' });
+    await writeFile(join(own, 'generation.json'), '{ "guidance": 2.5, "topK": 4, "candidates": 200 }');
+    const few = ['--prompts', '2', '--pictures', '1', '--retrieval', '1', '--json', '--candidates', '2'];
+    const measure = async (...more: string[]): Promise<unknown> => {
+      const { exitCode, stdout } = await call(['evaluate', '--data', data, ...few, ...more]);
+      expect(exitCode).toBe(0);
+      return JSON.parse(stdout);
+    };
+    const found = await measure('--model', own);
+    expect(found).toMatchObject({ sampling: { guidance: 2.5, temperature: 1, topK: 4, topP: 0.95 } });
+    expect(await measure('--model', model, '--guidance', '2.5', '--top-k', '4')).toEqual(found);
+    expect(await measure('--model', own, '--guidance', '1')).toMatchObject({ sampling: { guidance: 1, topK: 4 } });
+  });
+
   it('prints a table', async () => {
     const { exitCode, stdout } = await call([...args(), '--prompts', '1', '--pictures', '1', '--retrieval', '2']);
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^reconstruction PSNR, 1 held-out pictures {2}\d+\.\d\d dB$/m);
     expect(stdout).toMatch(/^picture to caption, train +\d of 2$/m);
     expect(stdout).toMatch(/^prompts whose picture is nearest +1 of 1$/m);
+    expect(stdout).toMatch(/^drawn with +guidance 1, temperature 1, top-k 30, top-p 0\.95$/m);
   });
 
   it('refuses how to draw before it measures', async () => {

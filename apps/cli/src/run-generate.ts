@@ -24,10 +24,10 @@ export interface GenerateFlags {
   readonly n: number;
   readonly candidates?: number;
   readonly seed?: number;
-  readonly temperature: number;
+  readonly temperature?: number;
   readonly topK?: number;
-  readonly topP: number;
-  readonly guidance: number;
+  readonly topP?: number;
+  readonly guidance?: number;
   readonly model?: string;
   readonly out?: string;
   readonly format?: FormatName;
@@ -46,20 +46,22 @@ const PREVIEW_SIDE = 32;
 export async function runGenerate(prompt: string, flags: GenerateFlags): Promise<void> {
   const config = readConfig();
   const seed = flags.seed ?? randomInt(2 ** 32);
-  const request = {
+  const asked = {
     prompt,
     pictures: flags.n,
-    candidates: flags.candidates ?? Math.max(REQUEST_DEFAULTS.candidates, flags.n),
+    candidates: flags.candidates ?? flags.n,
     seed,
     temperature: flags.temperature,
     topK: flags.topK,
     topP: flags.topP,
     guidance: flags.guidance,
   };
-  validateRequest(request); // what holds for every model, before files are looked for
+  validateRequest(asked); // what holds for every model, before files are looked for
   const files = await planOutput({ ...flags, prompt, pictures: flags.n, seed });
   const parts = await openModelParts(flags.model ?? config.modelFolder);
-  validateRequest(request, parts.gpt.config.vocabularySize);
+  const usual = parts.defaults.candidates ?? REQUEST_DEFAULTS.candidates;
+  const request = { ...asked, candidates: flags.candidates ?? Math.max(usual, flags.n) };
+  validateRequest(request, parts.gpt.config.vocabularySize, parts.defaults);
   tokenizePrompt(parts.clip, prompt);
   await interruptible(async (signal) => {
     const bar = await startProgressBar();

@@ -80,8 +80,8 @@ function checkCount(name: string, count: number, most: number, what: string): vo
   if (count < 1 || count > most) throw invalidArgument(name, `1 to ${most} ${what}`, count);
 }
 
-/** A character is a code point; counting ends soon after the limit. */
+/** A character is a code point; of a text that is far too long only the beginning is looked at. */
 function checkLength(text: string, name: string, most: number): void {
-  const count = text.length > 2 * most ? text.length : [...text].length;
-  if (count < 1 || count > most) throw invalidArgument(name, `1 to ${most} characters long`, count);
+  const count = [...text.slice(0, 2 * (most + 1))].length;
+  if (count < 1 || count > most) throw invalidArgument(name, `1 to ${most} characters long`, count < 1 ? 0 : 'more');
 }

@@ -64,7 +64,8 @@ describe('EmbedText', () => {
       [[], 'texts must be 1 to 3 texts; got 0'],
       [['a', 'a', 'a', 'a'], 'texts must be 1 to 3 texts; got 4'],
       [['a', ''], 'texts[1] must be 1 to 100 characters long; got 0'],
-      [['😀'.repeat(101)], 'texts[0] must be 1 to 100 characters long; got 101'],
+      [['😀'.repeat(101)], 'texts[0] must be 1 to 100 characters long; got "more"'],
+      [['a'.repeat(100_000)], 'texts[0] must be 1 to 100 characters long; got "more"'],
       [['   '], 'texts[0] must be a description in words'],
       [['a', 'pizza '.repeat(9)], 'texts[1] must be at most 8 tokens long'],
     ];

@@ -20,4 +20,6 @@ export interface Core {
   limits(): RequestLimits;
   /** Every service is there, and this one is not about to end. */
   ready(): boolean;
+  /** This process is about to end and takes no more requests. */
+  draining(): boolean;
 }

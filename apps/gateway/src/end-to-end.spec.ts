@@ -17,6 +17,7 @@ import { readEvents, startQuietGateway, until } from './test-gateway.ts';
 interface Service {
   readonly process: ChildProcess;
   readonly address: string;
+  readonly metricsAddress: string;
   readonly exited: Promise<unknown>;
 }
 
@@ -30,14 +31,19 @@ async function start(name: string, address = '127.0.0.1:0'): Promise<Service> {
   const flags = ['--model', model, '--address', address, '--metrics-address', '127.0.0.1:0', '--threads', '1'];
   const child = spawn(process.execPath, [program, ...flags], { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');
-  const port = await new Promise<number>((resolve, reject) => {
+  const { port, metricsPort } = await new Promise<Ports>((resolve, reject) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
-      const { msg, port: told } = JSON.parse(line) as { msg: string; port: number };
-      if (msg === 'serving') resolve(told);
+      const entry = JSON.parse(line) as Ports & { msg: string };
+      if (entry.msg === 'serving') resolve(entry);
     });
     exited.then(() => reject(new RangeError(`${name} ended before it served`)), reject);
   });
-  return { process: child, address: `127.0.0.1:${port}`, exited };
+  return { process: child, address: `127.0.0.1:${port}`, metricsAddress: `127.0.0.1:${metricsPort}`, exited };
+}
+
+interface Ports {
+  readonly port: number;
+  readonly metricsPort: number;
 }
 
 beforeAll(async () => {
@@ -86,7 +92,7 @@ async function inProcess(request: GenerationRequest) {
   const opened = await openModel(model, { threads: 1 });
   try {
     const { pictures: kept } = await generate(opened, request);
-    return Promise.all(
+    return await Promise.all(
       kept.map(async ({ image, candidate, score }) => {
         const png = await encodeImage(image, { format: 'png' });
         return { b64_json: png.toString('base64'), seed: request.seed, candidate, clip_score: score };
@@ -163,6 +169,11 @@ it('lets a service leave by SIGTERM without a failed request', async () => {
   const expected = await pictures(REQUEST);
   const second = await start('transformer-sampler', services[2].address);
   services = [embedding, sampler, second, decoder];
+  await until('the second has its share', async () => {
+    await pictures({ ...REQUEST, candidates: 1, n: 1 });
+    const metrics = await (await fetch(`http://${second.metricsAddress}/metrics`)).text();
+    return /clip_gen_grpc_server_handled_total\{[^}]*method="Sample",code="OK"\} [1-9]/.test(metrics);
+  });
   const load = Array.from({ length: 6 }, () => pictures(REQUEST));
   second.process.kill('SIGTERM');
   for (const answer of await Promise.all(load)) expect(answer).toEqual(expected);

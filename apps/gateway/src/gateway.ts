@@ -47,7 +47,7 @@ export async function startGateway(
   const peers = new Peers(settings, { logger, metrics, onChange });
   opened.push(() => Promise.resolve(peers.close()));
   try {
-    const core = assemble(settings, { peers, logger, metrics, ready });
+    const core = assemble(settings, { peers, logger, metrics, ready, draining: () => draining });
     const metricsServer = await startMetricsServer({ address: settings.metricsAddress, metrics, ready });
     opened.push(() => metricsServer.close());
     const rest = await openRestDoor(core);
@@ -99,8 +99,9 @@ export async function startGateway(
 
 function assemble(
   settings: GatewaySettings,
-  { peers, logger, metrics, ready }: Pick<Core, 'peers' | 'logger' | 'metrics' | 'ready'>,
+  given: Pick<Core, 'peers' | 'logger' | 'metrics' | 'ready' | 'draining'>,
 ): Core {
+  const { peers, logger, metrics } = given;
   const gatewayMetrics = new GatewayMetrics(metrics);
   const { maxInFlight: concurrency, maxWaiting, defaultCandidates, maxCandidates } = settings;
   const generator = new Generator({
@@ -113,7 +114,8 @@ function assemble(
     logger,
   });
   return {
-    ...{ settings, peers, generator, logger, metrics, gatewayMetrics, ready },
+    ...given,
+    ...{ settings, generator, gatewayMetrics },
     keys: new ApiKeys(settings.apiKeys),
     limits: () => {
       const { decoderNames: decoders, codebookSize } = peers;

@@ -1,5 +1,14 @@
+import { MAX_REQUEST_CANDIDATES, REQUEST_DEFAULTS, validateRequest } from '@clip-gen/generation';
 import { describe, expect, it } from 'vitest';
-import { checkRequest, type FieldNames, type RequestDraft } from './generation-request.ts';
+import { GATEWAY_SETTINGS } from './config.ts';
+import {
+  checkRequest,
+  MAX_CODEBOOK_SIZE,
+  MAX_GUIDANCE,
+  MAX_TEMPERATURE,
+  type FieldNames,
+  type RequestDraft,
+} from './generation-request.ts';
 
 const NAMES: FieldNames = {
   prompt: 'prompt',
@@ -67,5 +76,16 @@ describe('a request', () => {
     [{ decoder: 'other' }, 'decoder', 'decoder must be one of vqgan, preview; got "other"'],
   ])('is refused %#', (draft, field, message) => {
     expect(() => check(draft)).toThrow(expect.objectContaining({ code: 'invalid_argument', field, message }));
+  });
+
+  it('has the bounds and the number of candidates that it has in one process', () => {
+    const { defaultCandidates, maxCandidates } = GATEWAY_SETTINGS.declarations;
+    expect(defaultCandidates.default).toBe(REQUEST_DEFAULTS.candidates);
+    expect(maxCandidates.default).toBe(MAX_REQUEST_CANDIDATES);
+    const most = { temperature: MAX_TEMPERATURE, guidance: MAX_GUIDANCE, topK: MAX_CODEBOOK_SIZE };
+    validateRequest({ prompt: 'a red apple', ...most });
+    for (const [name, value] of Object.entries(most)) {
+      expect(() => validateRequest({ prompt: 'a red apple', [name]: value + 1 })).toThrow(`${name} must be`);
+    }
   });
 });

@@ -116,13 +116,18 @@ export function standInDecoder(at?: string, { tint = 0 } = {}): Promise<StandIn>
             grids.set(candidate, grid);
             if (grid.push(token) !== message.value.position + 1)
               throw invalidArgument('position', 'rising', grid.length);
-            const step = gridTokens / (partialImages + 1);
+            const due = Array.from({ length: partialImages }, (_, k) =>
+              Math.floor(((k + 1) * gridTokens) / (partialImages + 1)),
+            );
             if (grid.length === gridTokens) {
               await switches.before(pictures++);
               yield { candidate, image: pictureOf(grid) };
-            } else if (grid.length % step === 0) {
-              const partial = { index: grid.length / step - 1, positions: grid.length };
-              yield { candidate, partial, image: pictureOf(grid) };
+            } else if (due.includes(grid.length)) {
+              yield {
+                candidate,
+                partial: { index: due.indexOf(grid.length), positions: grid.length },
+                image: pictureOf(grid),
+              };
             }
           }
         }

@@ -71,8 +71,13 @@ async function firstTokens(events: AsyncIterator<SampleResponse>): Promise<void>
   for (;;) {
     const { value, done } = await events.next();
     if (done) throw new RangeError('the stream ended before its tokens');
-    if ((value as SampleResponse).event?.$case === 'tokens') return;
+    if (value.event?.$case === 'tokens') return;
   }
+}
+
+/** Reads to the end. */
+async function rest(events: AsyncIterator<SampleResponse>): Promise<void> {
+  while (!(await events.next()).done);
 }
 
 describe('Sample', () => {
@@ -184,7 +189,7 @@ describe('a caller who goes', () => {
       controller.abort();
       await begun;
       times.push(performance.now() - since);
-      await expect(long.next()).rejects.toMatchObject({ name: expect.stringMatching(/AbortError|ClipGenError/) });
+      await expect(rest(long)).rejects.toMatchObject({ name: expect.stringMatching(/AbortError|ClipGenError/) });
       await next.return?.();
     }
     expect(Math.min(...times)).toBeLessThan(100);
@@ -230,14 +235,14 @@ describe('a slow reader', () => {
       for (let tokens = 0; ;) {
         const { value, done } = await slow.next();
         if (done) return tokens;
-        tokens += tokenEvents([value as SampleResponse])[0]?.tokens.length ?? 0;
+        tokens += tokenEvents([value])[0]?.tokens.length ?? 0;
       }
     };
     await expect(reading()).rejects.toMatchObject({
       code: 'resource_exhausted',
       message: expect.stringContaining('must be read faster'),
     });
-    const stalled = /clip_gen_sampler_stalled_seconds_total (\S+)/.exec(await running.metrics.text());
+    const stalled = /^clip_gen_sampler_stalled_seconds_total (\S+)$/m.exec(await running.metrics.text());
     expect(Number(stalled?.[1])).toBeGreaterThan(0.29);
   });
 
@@ -288,10 +293,7 @@ describe('drain', () => {
     const since = performance.now();
     await running.drain();
     expect(performance.now() - since).toBeLessThan(5000);
-    const rest = async (): Promise<void> => {
-      while (!(await long.next()).done);
-    };
-    await expect(rest()).rejects.toMatchObject({ code: expect.stringMatching(/unavailable|cancelled/) });
+    await expect(rest(long)).rejects.toMatchObject({ code: expect.stringMatching(/unavailable|cancelled/) });
   });
 });
 
@@ -335,7 +337,7 @@ it('runs as a process that drains on SIGTERM', async () => {
   await firstTokens(call);
   child.kill('SIGTERM');
   let last: SampleResponse | undefined;
-  for (let next = await call.next(); !next.done; next = await call.next()) last = next.value as SampleResponse;
+  for (let next = await call.next(); !next.done; next = await call.next()) last = next.value;
   expect(last?.event).toMatchObject({ $case: 'finished', value: { tokens: 16 * T } });
   expect(await exited).toEqual([0, null]);
   expect(lines[0]).toMatchObject({ service: 'transformer-sampler', msg: 'starting', settings: { queueLimit: '32' } });

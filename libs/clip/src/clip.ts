@@ -41,7 +41,9 @@ export function encodeImage(scope: Scope, config: ClipConfig, pixels: Value, fea
   const zero = mul(slice(tokens, 1, 0, 1), 0); // (B, 1, W): carries the batch, named or not
   let x = add(concat([add(zero, summary), tokens], 1), positions);
   x = layerNorm(visual.child('ln_pre'), x);
-  x = transformer(visual.child('transformer'), x, { layers, heads, causal: false, scaledStart: false }, features);
+  const { activation = 'quickGelu' } = config;
+  const options = { layers, heads, causal: false, scaledStart: false, activation };
+  x = transformer(visual.child('transformer'), x, options, features);
   const pooled = layerNorm(visual.child('ln_post'), reshape(slice(x, 1, 0, 1), [batch, width]));
   return matMul(pooled, visual.parameter('proj', [width, config.embeddingSize], start));
 }
@@ -56,7 +58,8 @@ export function encodeText(scope: Scope, config: ClipConfig, tokens: Value): Val
   const table = scope.child('token_embedding').parameter('weight', [vocabularySize, width], normal(0.02));
   const positions = scope.parameter('positional_embedding', [contextLength, width], normal(0.01));
   let x = add(gather(table, tokens), positions); // (B, T, W)
-  x = transformer(scope.child('transformer'), x, { layers, heads, causal: true, scaledStart: true });
+  const { activation = 'quickGelu' } = config;
+  x = transformer(scope.child('transformer'), x, { layers, heads, causal: true, scaledStart: true, activation });
   x = layerNorm(scope.child('ln_final'), x);
   const pooled = rowsAt(x, argMax(tokens, -1), batch, contextLength);
   return matMul(pooled, scope.parameter('text_projection', [width, config.embeddingSize], normal(width ** -0.5)));

@@ -15,6 +15,8 @@ export const clipConfigSchema = z
     vision: z.strictObject({ imageSize: size.max(4096), patchSize: size.max(512), ...tower }),
     /** A text has its tokens and two marks. */
     text: z.strictObject({ contextLength: z.int().min(3).max(1024), vocabularySize: size, ...tower }),
+    /** Of both towers' perceptrons; `quickGelu`, OpenAI's, when left out. Many later models have `gelu`. */
+    activation: z.enum(['quickGelu', 'gelu']).optional(),
   })
   .superRefine(({ vision, text }, context) => {
     const refuse = (path: string[], input: number, message: string): void =>
@@ -27,6 +29,7 @@ export const clipConfigSchema = z
     }
   });
 
+/** Sizes of a CLIP model. */
 export type ClipConfig = z.infer<typeof clipConfigSchema>;
 
 /** The released model's CLIP, and the small one of the emoji model. */

@@ -25,6 +25,7 @@ export class WorkerPool {
     this.#threads = Array.from({ length: count }, () => this.#start());
   }
 
+  /** Threads alive. */
   get size(): number {
     return this.#threads.length;
   }

@@ -25,6 +25,7 @@ export const gptConfigSchema = z
     context.addIssue({ code: 'custom', path: ['heads'], input: heads, message: `must divide width (${width})` });
   });
 
+/** Sizes of a conditional transformer. */
 export type GptConfig = z.infer<typeof gptConfigSchema>;
 
 /** The released sizes, and the small one of the emoji model. */
@@ -47,5 +48,5 @@ export const GPT_PRESETS = {
     layers: 36,
     heads: 20,
   },
-  'gpt-mini': { model: 'gpt', tokens: 64, vocabularySize: 1024, conditionSize: 256, width: 192, layers: 5, heads: 3 },
+  'gpt-mini': { model: 'gpt', tokens: 64, vocabularySize: 2048, conditionSize: 256, width: 256, layers: 5, heads: 4 },
 } as const satisfies Record<string, GptConfig>;

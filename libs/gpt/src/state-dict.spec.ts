@@ -24,7 +24,7 @@ it.each(Object.entries(GPT_PRESETS))('%s is a valid configuration', (_name, pres
 });
 
 it.each([
-  [{ heads: 5 }, 'heads', 'must divide width (192)'],
+  [{ heads: 5 }, 'heads', 'must divide width (256)'],
   [{ tokens: 1025 }, 'tokens', 'Too big: expected number to be <=1024'],
 ])('refuses sizes: %j', (change, field, message) => {
   const { error } = gptConfigSchema.safeParse({ ...GPT_PRESETS['gpt-mini'], ...change });

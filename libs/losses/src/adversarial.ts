@@ -11,6 +11,7 @@ export function hingeGenerator(fake: Value): Value {
   return neg(reduceMean(fake));
 }
 
+/** The weight, and the gradients that it was found from, to go on with. */
 export interface AdaptiveWeight {
   /** ‖∇reconstruction‖ / (‖∇adversarial‖ + 1e-4) at the last layer, clamped to [0, 1e4]; a scalar. */
   readonly weight: Value;

@@ -16,6 +16,7 @@ const CONVOLUTIONS = [
 const SHIFT = [-0.03, -0.088, -0.188];
 const SCALE = [0.458, 0.448, 0.45];
 
+/** Of the network under LPIPS. */
 export interface LpipsOptions {
   /** Channels of the five slices of the network; VGG16's by default. */
   readonly channels?: readonly number[];

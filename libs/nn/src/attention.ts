@@ -15,11 +15,15 @@ import { fanIn, xavier, zeros, type Initializer } from './initializer.ts';
 import { linear, project } from './linear.ts';
 import type { Scope } from './scope.ts';
 
+/** Of {@link selfAttention}. */
 export interface AttentionOptions {
+  /** H; must divide the width C. */
   readonly heads: number;
   /** Position t sees positions 0…t only. */
   readonly causal?: boolean;
+  /** Start of `in_proj_weight`; by default Glorot's, as in PyTorch. */
   readonly inProjection?: Initializer;
+  /** Start of `out_proj.weight`. */
   readonly outProjection?: Initializer;
 }
 

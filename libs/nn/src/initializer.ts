@@ -8,9 +8,13 @@ export type Initializer =
   | { readonly kind: 'normal'; readonly std: number }
   | { readonly kind: 'uniform'; readonly bound: number };
 
+/** All 0. */
 export const zeros: Initializer = { kind: 'constant', value: 0 };
+/** All 1. */
 export const ones: Initializer = { kind: 'constant', value: 1 };
+/** All `value`. */
 export const constant = (value: number): Initializer => ({ kind: 'constant', value });
+/** N(0, std²). */
 export const normal = (std: number): Initializer => ({ kind: 'normal', std });
 /** U(−bound, bound). */
 export const uniform = (bound: number): Initializer => ({ kind: 'uniform', bound });

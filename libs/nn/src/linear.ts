@@ -2,8 +2,11 @@ import { gemm, reshape, type Dim, type Value } from '@clip-gen/graph';
 import { fanIn, type Initializer } from './initializer.ts';
 import type { Scope } from './scope.ts';
 
+/** How a linear layer starts. */
 export interface LinearOptions {
+  /** Default: {@link fanIn}. */
   readonly weight?: Initializer;
+  /** Default: {@link fanIn} of the weight's inputs; null: no bias. */
   readonly bias?: Initializer | null;
 }
 

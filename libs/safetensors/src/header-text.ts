@@ -6,6 +6,7 @@ export interface RawEntry {
   readonly dataOffsets: readonly number[];
 }
 
+/** A header as its text has it, before it is held against the file. */
 export interface RawHeader {
   readonly metadata: ReadonlyMap<string, string>;
   readonly entries: readonly RawEntry[];

@@ -13,6 +13,7 @@ export interface TensorEntry {
   readonly byteLength: number;
 }
 
+/** A header whose tensors lie within the file, one behind the other, without gaps. */
 export interface Header {
   readonly metadata: ReadonlyMap<string, string>;
   /** In the order of their bytes. */
@@ -112,6 +113,7 @@ export function shown(name: string): string {
   return JSON.stringify(name.length > 80 ? `${name.slice(0, 77)}...` : name);
 }
 
+/** The error of a file that breaks the format: data_corrupt with its path and what is wrong; the caller throws it. */
 export function corrupt(path: string, problem: string, cause?: unknown): ClipGenError {
   return new ClipGenError('data_corrupt', `${path}: ${problem}; the file is damaged or not safetensors`, { cause });
 }

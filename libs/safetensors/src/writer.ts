@@ -3,7 +3,7 @@ import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
-import { bytesPerElement, elementCount, type Tensor } from '@clip-gen/tensor';
+import { bytesPerElement, elementCount, type DType, type Tensor } from '@clip-gen/tensor';
 import { bytesOf, carries, NAME_OF } from './dtype-names.ts';
 import { MAX_HEADER_BYTES, PREFIX_BYTES, shown } from './header.ts';
 
@@ -12,6 +12,15 @@ const ALIGN_BYTES = 64;
 
 /** Bytes of one write call; the system takes at most 2^31 - 1. */
 const CHUNK_BYTES = 2 ** 30;
+
+/** A tensor to be written that is loaded when its turn comes and let go after it. */
+export interface TensorSource {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Called once. */
+  readonly load: () => Promise<Tensor> | Tensor;
+}
 
 /**
  * Writes a file under a temporary name beside `path`, syncs it and renames it: `path` holds the old file or the whole
@@ -29,8 +38,26 @@ export async function writeSafetensors(
   tensors: Iterable<readonly [string, Tensor]>,
   metadata: Iterable<readonly [string, string]> | Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  const sources = Array.from(tensors, ([name, whole]): TensorSource => {
+    const { dtype, shape } = whole;
+    checkCarried({ name, dtype, shape }, whole);
+    return { name, dtype, shape, load: () => whole };
+  });
+  await writeSafetensorsFrom(path, sources, metadata);
+}
+
+/**
+ * {@link writeSafetensors} with one tensor in memory at a time.
+ *
+ * @throws invalid_argument also for a tensor that is not what its source says; what a source throws
+ */
+export async function writeSafetensorsFrom(
+  path: string,
+  sources: Iterable<TensorSource>,
+  metadata: Iterable<readonly [string, string]> | Readonly<Record<string, string>> = {},
+): Promise<void> {
   if (endianness() !== 'LE') throw new ClipGenError('unimplemented', 'safetensors needs a little-endian machine');
-  const sorted = [...tensors].sort(byElementSizeThenName);
+  const sorted = [...sources].sort(byElementSizeThenName);
   const notes = Symbol.iterator in metadata ? [...metadata] : Object.entries(metadata);
   const header = headerOf(sorted, notes);
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
@@ -38,7 +65,11 @@ export async function writeSafetensors(
     const handle = await open(temporary, 'wx');
     try {
       await writeFully(handle, header);
-      for (const [, { data }] of sorted) await writeFully(handle, bytesOf(data));
+      for (const source of sorted) {
+        const whole = await source.load();
+        checkCarried(source, whole);
+        await writeFully(handle, bytesOf(whole.data));
+      }
       await handle.sync();
     } finally {
       await handle.close();
@@ -51,12 +82,24 @@ export async function writeSafetensors(
   await syncFolder(dirname(path));
 }
 
-function byElementSizeThenName([a, x]: readonly [string, Tensor], [b, y]: readonly [string, Tensor]): number {
-  return bytesPerElement(y.dtype) - bytesPerElement(x.dtype) || (a < b ? -1 : a > b ? 1 : 0);
+function byElementSizeThenName(a: TensorSource, b: TensorSource): number {
+  return bytesPerElement(b.dtype) - bytesPerElement(a.dtype) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+}
+
+/** That the data of a tensor is what the header says of it. */
+function checkCarried({ name, dtype, shape }: Omit<TensorSource, 'load'>, whole: Tensor): void {
+  const { data } = whole;
+  const same = whole.dtype === dtype && whole.shape.join() === shape.join();
+  if (same && carries(dtype, data) && data.length === elementCount(shape)) return;
+  throw new ClipGenError(
+    'invalid_argument',
+    `tensor ${shown(name)} must hold ${elementCount(shape)} elements of ${dtype}; ` +
+      `got ${data.length} in a ${data.constructor.name}`,
+  );
 }
 
 /** The length and the header, padded with spaces to a multiple of 64 bytes. */
-function headerOf(tensors: readonly (readonly [string, Tensor])[], metadata: readonly (readonly [string, string])[]) {
+function headerOf(tensors: readonly TensorSource[], metadata: readonly (readonly [string, string])[]) {
   const members: string[] = [];
   if (metadata.length > 0) {
     checkNames(
@@ -68,21 +111,14 @@ function headerOf(tensors: readonly (readonly [string, Tensor])[], metadata: rea
   }
   checkNames(
     'tensors',
-    tensors.map(([name]) => name),
+    tensors.map(({ name }) => name),
   );
   let offset = 0;
-  for (const [name, { dtype, shape, data }] of tensors) {
+  for (const { name, dtype, shape } of tensors) {
     if (name === '__metadata__') {
       throw new ClipGenError('invalid_argument', 'tensors must not be named __metadata__; the format reserves it');
     }
-    if (!carries(dtype, data) || data.length !== elementCount(shape)) {
-      throw new ClipGenError(
-        'invalid_argument',
-        `tensor ${shown(name)} must hold ${elementCount(shape)} elements of ${dtype}; ` +
-          `got ${data.length} in a ${data.constructor.name}`,
-      );
-    }
-    const end = offset + data.byteLength;
+    const end = offset + bytesPerElement(dtype) * elementCount(shape);
     members.push(
       `${JSON.stringify(name)}:{"dtype":"${NAME_OF[dtype]}","shape":[${shape.join(',')}],"data_offsets":[${offset},${end}]}`,
     );

@@ -10,6 +10,8 @@ const SCHEME = 'clip-gen';
 
 /** Names are looked up again this often, so that new replicas behind one name get their share of calls. */
 const LOOK_UP_AGAIN_MS = 15_000;
+/** So often at most, where some name cannot be found or the channel asks: it does after each failed connection. */
+const SOONEST_AGAIN_MS = 1_000;
 
 /**
  * The target of a channel that spreads over all of `addresses`, host names and IP addresses mixed, each name standing for
@@ -24,11 +26,15 @@ export function channelTarget(addresses: readonly string[]): string {
 
 class AddressResolver implements experimental.Resolver {
   private readonly addresses: readonly HostPort[];
+  /** Whether an answer can ever change. */
+  private readonly named: boolean;
   private readonly known = new Map<HostPort, Endpoint[]>();
   private timer: NodeJS.Timeout | undefined;
-  private running: Promise<void> | undefined;
-  private generation = 0;
+  private running = false;
+  private doneAt = -Infinity;
   private told = '';
+  /** Answers to questions from before `destroy` come too late. */
+  private generation = 0;
 
   constructor(
     { path }: experimental.GrpcUri,
@@ -36,6 +42,7 @@ class AddressResolver implements experimental.Resolver {
     _options: ChannelOptions,
   ) {
     this.addresses = path.split(',').map(parseAddress);
+    this.named = this.addresses.some(({ host }) => isIP(host) === 0);
   }
 
   static getDefaultAuthority({ path }: experimental.GrpcUri): string {
@@ -43,28 +50,35 @@ class AddressResolver implements experimental.Resolver {
   }
 
   updateResolution(): void {
-    this.told = ''; // who asks wants an answer, even the same one
-    this.resolve();
+    if (this.running || (!this.named && this.told !== '')) return;
+    const waitMs = this.doneAt + SOONEST_AGAIN_MS - performance.now();
+    if (waitMs > 0) this.resolveIn(waitMs);
+    else this.resolve();
   }
 
   destroy(): void {
     this.generation++;
     clearTimeout(this.timer);
-    this.timer = undefined;
-    this.running = undefined;
+    this.running = false;
+    this.doneAt = -Infinity;
+    this.told = '';
+  }
+
+  private resolveIn(ms: number): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.resolve(), ms).unref();
   }
 
   private resolve(): void {
-    const generation = this.generation;
-    this.running ??= this.lookUpAll().then((errors) => {
+    clearTimeout(this.timer);
+    this.running = true;
+    const { generation } = this;
+    void this.lookUpAll().then((errors) => {
       if (generation !== this.generation) return;
-      this.running = undefined;
+      this.running = false;
+      this.doneAt = performance.now();
+      if (this.named) this.resolveIn(errors.length > 0 ? SOONEST_AGAIN_MS : LOOK_UP_AGAIN_MS);
       this.tell(errors);
-      if (this.timer !== undefined || this.addresses.every(({ host }) => isIP(host))) return;
-      this.timer = setTimeout(() => {
-        this.timer = undefined;
-        this.resolve();
-      }, LOOK_UP_AGAIN_MS).unref();
     });
   }
 

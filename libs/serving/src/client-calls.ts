@@ -40,6 +40,8 @@ export interface CallSettings {
   readonly retry?: Retry;
   readonly logger?: Logger;
   readonly metrics?: Metrics;
+  /** Whether the connection is closed: nothing is tried again then. */
+  readonly closed: () => boolean;
 }
 
 const LONGEST_DEADLINE_MS = 86_400_000;
@@ -60,10 +62,16 @@ export function callMiddleware(settings: CallSettings): ClientMiddleware<CallExt
     const repeatable = !call.requestStream && (retry ?? call.method.options.idempotencyLevel === 'NO_SIDE_EFFECTS');
     const startedAt = performance.now();
     const deadline = startedAt + deadlineMs;
-    // AbortSignal.timeout would end in time too, but its timer could not be taken back.
-    const late = new AbortController();
-    const timer = setTimeout(() => late.abort(), deadlineMs);
-    const signal = hangUp ? AbortSignal.any([hangUp, late.signal]) : late.signal;
+    const stop = new AbortController();
+    const { signal } = stop;
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      stop.abort();
+    }, deadlineMs);
+    const onHangUp = (): void => stop.abort();
+    if (hangUp?.aborted) onHangUp();
+    hangUp?.addEventListener('abort', onHangUp, { once: true });
     const requestId = options.metadata?.get(REQUEST_ID_KEY) ?? currentRequestId() ?? newRequestId();
     let code = 'CANCELLED'; // what it is when the caller takes no more of the stream
     try {
@@ -95,12 +103,14 @@ export function callMiddleware(settings: CallSettings): ClientMiddleware<CallExt
         } catch (cause) {
           const error = callError(cause, name, {
             hungUp: hangUp?.aborted,
-            late: late.signal.aborted,
+            late,
+            closed: settings.closed(),
             deadlineMs,
             retryAfterMs,
           });
           code = error.code.toUpperCase();
-          if (error.code !== 'unavailable' || !repeatable || answered || attempt >= attempts) throw error;
+          const again = error.code === 'unavailable' && repeatable && !answered && attempt < attempts;
+          if (!again || settings.closed()) throw error;
           const delayMs = Math.random() * Math.min(maxDelayMs, baseDelayMs * 2 ** (attempt - 1));
           logger?.debug(
             { peer: name, method: call.method.path.slice(1), attempt, reason: error.message },
@@ -115,6 +125,7 @@ export function callMiddleware(settings: CallSettings): ClientMiddleware<CallExt
       }
     } finally {
       clearTimeout(timer);
+      hangUp?.removeEventListener('abort', onHangUp);
       metrics?.ended(call.method.path.slice(1), code, (performance.now() - startedAt) / 1_000);
     }
   };
@@ -124,6 +135,7 @@ export function callMiddleware(settings: CallSettings): ClientMiddleware<CallExt
 interface Circumstances {
   readonly hungUp: boolean | undefined;
   readonly late: boolean;
+  readonly closed: boolean;
   readonly deadlineMs: number;
   readonly retryAfterMs: number | undefined;
 }
@@ -132,7 +144,7 @@ interface Circumstances {
 function callError(
   cause: unknown,
   name: string,
-  { hungUp, late, deadlineMs, retryAfterMs }: Circumstances,
+  { hungUp, late, closed, deadlineMs, retryAfterMs }: Circumstances,
 ): ClipGenError {
   if (hungUp) return new ClipGenError('cancelled', `the call to ${name} was cancelled`, { cause });
   if (late) {
@@ -140,6 +152,7 @@ function callError(
       cause,
     });
   }
+  if (closed) return new ClipGenError('unavailable', `the connection to ${name} is closed`, { cause });
   if (cause instanceof ClipGenError) return cause;
   if (!(cause instanceof ClientError)) {
     const reason = cause instanceof Error ? cause.message : String(cause);

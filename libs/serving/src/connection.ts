@@ -79,7 +79,9 @@ export function connect<Definition extends TsProtoServiceDefinition>(
   let closed = false;
   const state = (): ConnectionState => (closed ? 'closed' : STATES[channel.getConnectivityState(true)]);
   return {
-    client: createClientFactory().use(callMiddleware(options)).create(definition, channel),
+    client: createClientFactory()
+      .use(callMiddleware({ ...options, closed: () => closed }))
+      .create(definition, channel),
     state,
     async ready(ms) {
       const deadline = Date.now() + ms;

@@ -3,9 +3,10 @@ import { ClipGenError, type ErrorCode } from '@clip-gen/errors';
 import { createLogger, currentRequestId, Metrics, withRequestId } from '@clip-gen/telemetry';
 import { fromBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
-import { createChannel, createClient, Metadata, Status } from 'nice-grpc';
+import { createChannel, createClient, Metadata, Status, type CallContext } from 'nice-grpc';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { ERROR_STATUS, errorCode } from './error-status.ts';
+import { ERROR_STATUS } from './error-status.ts';
 import {
   HealthCheckResponse_ServingStatus as ServingStatus,
   HealthDefinition,
@@ -156,13 +157,6 @@ describe('errors', () => {
     }
   });
 
-  it('has a status of its own for each code', () => {
-    const rows = Object.entries(ERROR_STATUS);
-    for (const [code, { grpc }] of rows) expect(errorCode(grpc)).toBe(code);
-    expect(errorCode(Status.UNKNOWN)).toBe('internal');
-    for (const [, { http }] of rows) expect(http).toBeGreaterThanOrEqual(400);
-  });
-
   it('reads retry-after from the trailers of streams too', async () => {
     const server = await testServer([
       sampler({
@@ -255,9 +249,25 @@ describe('request ids', () => {
   });
 });
 
+it('keeps the deadline of clients that leave it to the server', async () => {
+  const metrics = new Metrics({ process: false });
+  const getModel = async (_: unknown, { signal, metadata }: CallContext) => {
+    await sleep(60_000, undefined, { signal });
+    return { imageSize: [...metadata].length };
+  };
+  const server = await testServer([embedding({ getModel })], { metrics });
+  const client = bareClient(ClipEmbeddingDefinition, server.address);
+  const metadata = Metadata({ 'grpc-timeout': '200m', 'clip-gen-internal-deadline': '1' });
+  await expect(client.getModel({}, { metadata })).rejects.toMatchObject({ code: Status.DEADLINE_EXCEEDED });
+  await expect.poll(() => metrics.text()).toContain('GetModel",code="DEADLINE_EXCEEDED"} 1');
+  await expect(client.getModel({}, { metadata: Metadata({ 'grpc-timeout': 'soon' }) })).rejects.toMatchObject({
+    code: Status.INTERNAL,
+  });
+});
+
 it('counts and logs every call, but no probes', async () => {
   const lines: string[] = [];
-  const logger = createLogger({ service: 'test', destination: { write: (line) => lines.push(line) } });
+  const logger = createLogger({ service: 'test', level: 'debug', destination: { write: (line) => lines.push(line) } });
   const metrics = new Metrics({ process: false });
   const server = await testServer([embedding({ getModel: model })], { logger, metrics });
   const clientMetrics = new Metrics({ process: false });
@@ -279,9 +289,10 @@ it('counts and logs every call, but no probes', async () => {
   );
   const calls = lines
     .map((line) => JSON.parse(line) as Record<string, unknown>)
-    .flatMap(({ method, code, ms, requestId }) => (method === undefined ? [] : { method, code, ms, requestId }));
+    .flatMap(({ level, method, code, ms, requestId }) => (method ? { level, method, code, ms, requestId } : []));
   expect(calls).toEqual(
     ['GetModel', 'GetModel', 'EmbedText'].map((method, index) => ({
+      level: index < 2 ? 'debug' : 'warn', // who only asks what is there does so every second
       method: `clipgen.v1.ClipEmbedding/${method}`,
       code: index < 2 ? 'OK' : 'UNIMPLEMENTED',
       ms: expect.any(Number),

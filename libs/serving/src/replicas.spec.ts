@@ -114,7 +114,9 @@ describe('a server that is away', () => {
   });
 
   it('and whose name does not exist', async () => {
-    const { client } = testConnection(ClipEmbeddingDefinition, 'no-such-host.invalid:50052', { retry: { attempts: 1 } });
+    const { client } = testConnection(ClipEmbeddingDefinition, 'no-such-host.invalid:50052', {
+      retry: { attempts: 1 },
+    });
     await expect(client.getModel({})).rejects.toMatchObject({
       code: 'unavailable',
       message: expect.stringContaining('no-such-host.invalid'),
@@ -132,10 +134,15 @@ describe('a server that is away', () => {
 });
 
 describe('a connection', () => {
-  it.each([[[]], [['host']], [['host:99999']], [['a:1,b:2']], [['http://a:1']]])('refuses the addresses %j', (addresses) => {
-    const options = { name: 'x', addresses, deadlineMs: 1 };
-    expect(() => connect(ClipEmbeddingDefinition, options)).toThrow(expect.objectContaining({ code: 'invalid_argument' }));
-  });
+  it.each([[[]], [['host']], [['host:99999']], [['a:1,b:2']], [['http://a:1']]])(
+    'refuses the addresses %j',
+    (addresses) => {
+      const options = { name: 'x', addresses, deadlineMs: 1 };
+      expect(() => connect(ClipEmbeddingDefinition, options)).toThrow(
+        expect.objectContaining({ code: 'invalid_argument' }),
+      );
+    },
+  );
 
   it('is closed once and for all', async () => {
     const server = await testServer(numbered(1));
@@ -181,7 +188,10 @@ describe('drain', () => {
       }),
     ]);
     const { client } = testConnection(ClipEmbeddingDefinition, server.address, { retry: { attempts: 1 } });
-    const call = expect(client.getModel({})).rejects.toMatchObject({ code: 'unavailable', message: 'peer cut the call off' });
+    const call = expect(client.getModel({})).rejects.toMatchObject({
+      code: 'unavailable',
+      message: 'peer cut the call off',
+    });
     await expect.poll(() => server.runningCalls).toBe(1);
     expect(await server.drain(50)).toBe(false);
     expect(aborted).toBe(true);

@@ -1,5 +1,6 @@
 import { ClipGenError } from '@clip-gen/errors';
 import { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
+import { createSecureContext } from 'node:tls';
 
 /** What a server shows and demands; all in PEM. */
 export interface ServerTls {
@@ -24,13 +25,12 @@ export interface ClientTls {
 export function serverCredentials(tls: ServerTls | undefined): ServerCredentials {
   if (tls === undefined) return ServerCredentials.createInsecure();
   const { certificate, key, clientAuthority } = tls;
-  return readable(() =>
-    ServerCredentials.createSsl(
-      clientAuthority ? Buffer.from(clientAuthority) : null,
-      [{ cert_chain: Buffer.from(certificate), private_key: Buffer.from(key) }],
-      clientAuthority !== undefined,
-    ),
-  );
+  const [cert, privateKey, ca] = [certificate, key, clientAuthority].map((pem) => pem && Buffer.from(pem));
+  return readable(() => {
+    createSecureContext({ cert, key: privateKey, ca }); // gRPC would only look at them when a client comes
+    const pair = { cert_chain: Buffer.from(certificate), private_key: Buffer.from(key) };
+    return ServerCredentials.createSsl(ca ?? null, [pair], ca !== undefined);
+  });
 }
 
 /** @throws ClipGenError `invalid_argument` for what is no PEM, or a key that is not the certificate's */

@@ -5,6 +5,7 @@ import { ClipGenError, invalidArgument } from '@clip-gen/errors';
 import { encodeEvent, type EventContent, type PngImage } from './event.ts';
 import { tfRecord } from './tf-record.ts';
 
+/** How long and how much may wait before it is written. */
 export interface EventWriterOptions {
   /** Longest time that an event waits in memory, in milliseconds: how far TensorBoard may lag. Default 2000. */
   readonly flushAfterMs?: number;

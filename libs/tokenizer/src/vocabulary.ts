@@ -63,10 +63,12 @@ export class Vocabulary {
     return BYTE_TOKENS + this.merges.length / 2 + 2;
   }
 
+  /** Token that opens every text, the last but one. */
   get startOfText(): number {
     return this.size - 2;
   }
 
+  /** Token that closes every text, the last. */
   get endOfText(): number {
     return this.size - 1;
   }

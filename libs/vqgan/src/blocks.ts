@@ -20,7 +20,11 @@ export function residualBlock(scope: Scope, x: Value, out: number, norm: NormSiz
 /** Single-head attention over the positions of the map, (B, C, H, W) → (B, C, H, W). */
 export function attentionBlock(scope: Scope, x: Value, norm: NormSizes): Value {
   const [batch, channels, height, width] = x.shape as [number | string, number, number, number];
-  const flat = reshape(groupNorm(scope.child('norm'), x, norm.groups, norm.normEpsilon), [batch, channels, height * width]);
+  const flat = reshape(groupNorm(scope.child('norm'), x, norm.groups, norm.normEpsilon), [
+    batch,
+    channels,
+    height * width,
+  ]);
   const mixed = selfAttention(scope.child('attn'), transpose(flat, [0, 2, 1]), { heads: 1 }); // (B, H·W, C)
   return add(x, reshape(transpose(mixed, [0, 2, 1]), [batch, channels, height, width]));
 }

@@ -1,4 +1,4 @@
-import { MAX_REQUEST_CANDIDATES, REQUEST_DEFAULTS } from '@clip-gen/generation';
+import { MAX_REQUEST_CANDIDATES } from '@clip-gen/generation';
 import { Command, Option } from 'commander';
 import { readConfig } from '../config.ts';
 import { evaluateModel, type Evaluation } from '../evaluation/evaluate-model.ts';
@@ -14,10 +14,10 @@ interface EvaluateFlags {
   readonly prompts: number;
   readonly candidates: number;
   readonly seed: number;
-  readonly temperature: number;
+  readonly temperature?: number;
   readonly topK?: number;
-  readonly topP: number;
-  readonly guidance: number;
+  readonly topP?: number;
+  readonly guidance?: number;
   readonly threads?: number;
   readonly json?: boolean;
 }
@@ -43,10 +43,10 @@ export function evaluateCommand(): Command {
         .argParser(integer(0, Number.MAX_SAFE_INTEGER))
         .default(0),
     )
-    .addOption(new Option('--temperature <number>').argParser(decimal(0, 10)).default(REQUEST_DEFAULTS.temperature))
-    .addOption(new Option('--top-k <count>', '0 = all').argParser(integer(0, 2 ** 21)))
-    .addOption(new Option('--top-p <share>').argParser(decimal(0, 1)).default(REQUEST_DEFAULTS.topP))
-    .addOption(new Option('--guidance <number>').argParser(decimal(0, 50)).default(REQUEST_DEFAULTS.guidance))
+    .addOption(new Option('--temperature <number>', "default: the model's, as in generate").argParser(decimal(0, 10)))
+    .addOption(new Option('--top-k <count>', '0 = all; the same default').argParser(integer(0, 2 ** 21)))
+    .addOption(new Option('--top-p <share>', 'the same default').argParser(decimal(0, 1)))
+    .addOption(new Option('--guidance <number>', 'the same default').argParser(decimal(0, 50)))
     .addOption(new Option('--threads <count>', 'default: the processor cores').argParser(integer(1, 1024)))
     .option('--json', 'print one JSON object instead of a table')
     .addHelpText('after', HELP)
@@ -59,7 +59,7 @@ Examples:
   clip-gen evaluate --data data/emoji --model my-model --guidance 3 --json
 
 The prompt check draws a picture for each of 100 common emoji names; a picture counts when CLIP finds its own name nearer
-than the 99 others.`;
+than the 99 others. They are drawn as generate draws them, --candidates apart: by the model's generation.json and the flags.`;
 
 async function runEvaluate(flags: EvaluateFlags): Promise<void> {
   const { candidates, temperature, topK, topP, guidance } = flags;
@@ -81,6 +81,7 @@ async function runEvaluate(flags: EvaluateFlags): Promise<void> {
 function table(found: Evaluation): string {
   const share = ({ hits, of }: Evaluation['promptCheck']): string => `${hits} of ${of}`;
   const { tokenCrossEntropy } = found;
+  const { guidance, temperature, topK, topP } = found.sampling;
   const rows: readonly (readonly [string, string])[] = [
     [`reconstruction PSNR, ${found.pictures} held-out pictures`, `${found.reconstructionPsnr.toFixed(2)} dB`],
     ['codes in use', `${found.usedCodes} of ${found.codebookSize}`],
@@ -93,6 +94,7 @@ function table(found: Evaluation): string {
     ['picture to caption, train', share(found.retrievalTrain)],
     ['prompts whose picture is nearest', share(found.promptCheck)],
     ['mean score of those pictures', found.promptScore.toFixed(3)],
+    ['drawn with', `guidance ${guidance}, temperature ${temperature}, top-k ${topK}, top-p ${topP}`],
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join('');

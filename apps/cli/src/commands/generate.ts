@@ -18,7 +18,7 @@ export function generateCommand(): Command {
     .addOption(
       new Option(
         '--candidates <count>',
-        `pictures to draw and choose from (default: ${candidates}, at least -n)`,
+        `pictures to draw and choose from (default: the model's, else ${candidates}; at least -n)`,
       ).argParser(integer(1, MAX_REQUEST_CANDIDATES)),
     )
     .addOption(
@@ -27,24 +27,28 @@ export function generateCommand(): Command {
       ),
     )
     .addOption(
-      new Option('--temperature <number>', 'lower is plainer, higher is wilder; 0 takes the likeliest')
-        .argParser(decimal(0, 10))
-        .default(temperature),
+      new Option(
+        '--temperature <number>',
+        `lower is plainer, higher is wilder; 0 takes the likeliest (default: the model's, else ${temperature})`,
+      ).argParser(decimal(0, 10)),
     )
     .addOption(
-      new Option('--top-k <count>', `draw from the likeliest tokens only; 0 = all (default: ${topK})`).argParser(
-        integer(0, 2 ** 21),
-      ),
+      new Option(
+        '--top-k <count>',
+        `draw from the likeliest tokens only; 0 = all (default: the model's, else ${topK})`,
+      ).argParser(integer(0, 2 ** 21)),
     )
     .addOption(
-      new Option('--top-p <share>', 'draw from the likeliest tokens that make up this share')
-        .argParser(decimal(0, 1))
-        .default(topP),
+      new Option(
+        '--top-p <share>',
+        `draw from the likeliest tokens that make up this share (default: the model's, else ${topP})`,
+      ).argParser(decimal(0, 1)),
     )
     .addOption(
-      new Option('--guidance <number>', 'above 1: nearer to the prompt, less varied, twice the time')
-        .argParser(decimal(0, 50))
-        .default(guidance),
+      new Option(
+        '--guidance <number>',
+        `above 1: nearer to the prompt, less varied, twice the time (default: the model's, else ${guidance})`,
+      ).argParser(decimal(0, 50)),
     )
     .option('--model <folder>', 'a model: clip/, vqgan/ and gpt/ (default: the emoji model that comes along)')
     .option('--out <file>', 'where to save; .png, .jpg or .webp (default: a name from the prompt)')

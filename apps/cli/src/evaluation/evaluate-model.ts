@@ -7,6 +7,7 @@ import {
   validateRequest,
   type GenerationRequest,
   type Model,
+  type ValidRequest,
 } from '@clip-gen/generation';
 import {
   draw,
@@ -33,7 +34,7 @@ export interface EvaluationRequest {
   readonly prompts: number;
   /** Decides which prompts and pictures are drawn, and every token. */
   readonly seed: number;
-  /** How the prompt check draws. */
+  /** How the prompt check draws; what is left open is the model's default. */
   readonly sampling: Omit<GenerationRequest, 'prompt' | 'pictures' | 'seed'>;
   readonly threads?: number;
 }
@@ -61,6 +62,8 @@ export interface Evaluation {
   readonly promptCheck: Share;
   /** Mean cosine of those pictures with their prompts. */
   readonly promptScore: number;
+  /** How those pictures were drawn. */
+  readonly sampling: ValidRequest['sampling'];
 }
 
 export type Note = (stage: string, done: number, total: number) => void;
@@ -81,17 +84,17 @@ export async function evaluateModel(request: EvaluationRequest, note: Note, sign
   const prompts = draw(await readCommonPrompts(data), request.prompts, seed);
   const parts = await openModelParts(request.model);
   const { vocabularySize } = parts.gpt.config;
-  for (const prompt of prompts) {
-    validateRequest(promptRequest(request, prompt), vocabularySize);
+  const [first] = prompts.map((prompt) => {
     tokenizePrompt(parts.clip, prompt);
-  }
+    return validateRequest(promptRequest(request, prompt), vocabularySize, parts.defaults);
+  });
   const model = await loadModel(parts, { threads: request.threads });
   try {
     const pictures = await judgePictures(model, heldout, request.threads, note, signal);
     const retrievalHeldout = await judgeRetrieval(model, captioned.heldout, 'held-out retrieval', note, signal);
     const retrievalTrain = await judgeRetrieval(model, captioned.train, 'train retrieval', note, signal);
     const prompted = await judgePrompts(model, prompts, request, note, signal);
-    return { ...pictures, retrievalHeldout, retrievalTrain, ...prompted };
+    return { ...pictures, retrievalHeldout, retrievalTrain, ...prompted, sampling: first!.sampling };
   } finally {
     await model.close();
   }

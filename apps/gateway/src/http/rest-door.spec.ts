@@ -1,4 +1,5 @@
 import { request as httpRequest } from 'node:http';
+import { Script } from 'node:vm';
 import { decodeImage, encodeImage, resizeImage } from '@clip-gen/image';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -285,6 +286,8 @@ describe('the rest of the door', () => {
     expect(response.headers.get('content-type')).toBe('text/html; charset=utf-8');
     expect(page).not.toMatch(/(src|href)="(https?:)?\/\//);
     expect(page).not.toMatch(/\son\w+=|style="/); // the policy would not let them run
+    for (const [, script = ''] of page.matchAll(/<script>([^]*?)<\/script>/g)) new Script(script); // parses
+    for (const [, id] of page.matchAll(/at\('(\w+)'\)/g)) expect(page).toContain(`id="${id}"`);
     const policy = response.headers.get('content-security-policy') ?? '';
     expect(policy).toContain("default-src 'none'");
     expect(policy.match(/'sha256-/g)).toHaveLength(2);

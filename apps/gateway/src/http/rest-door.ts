@@ -1,4 +1,4 @@
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { ClipGenError } from '@clip-gen/errors';
 import { acceptRequestId, withRequestId } from '@clip-gen/telemetry';
 import type { Core } from '../core.ts';
@@ -22,15 +22,17 @@ export interface RestDoor {
 const RECEIVE_TIMEOUT_MS = 15_000;
 /** What a connection may be silent for past a request's own time: then its client has stopped reading. */
 const STALL_MS = 15_000;
+const IDLE_CHECK_MS = 20;
 
 /** Listens with REST, the web page and what operators ask for. */
 export async function openRestDoor(core: Core): Promise<RestDoor> {
-  const { settings, keys, gatewayMetrics, logger } = core;
+  const { settings, keys, logger } = core;
   const app = Fastify({
     bodyLimit: settings.maxBodyBytes,
     requestTimeout: RECEIVE_TIMEOUT_MS,
     connectionTimeout: settings.requestTimeoutMs + STALL_MS,
     forceCloseConnections: 'idle',
+    return503OnClosing: false, // the hook below answers in OpenAI's shape
     genReqId: ({ headers: { 'x-request-id': given } }) =>
       acceptRequestId(typeof given === 'string' ? given : undefined),
   });
@@ -39,9 +41,12 @@ export async function openRestDoor(core: Core): Promise<RestDoor> {
       .header('x-request-id', request.id)
       .header('x-content-type-options', 'nosniff')
       .header('referrer-policy', 'no-referrer');
+    // Not `onResponse`, which does not come when the client hangs up.
+    reply.raw.once('close', () => note(core, request, reply));
     withRequestId(request.id, done);
   });
   app.addHook('onRequest', async ({ url, headers: { authorization } }) => {
+    if (core.draining()) throw new ClipGenError('unavailable', 'the gateway is shutting down; try again');
     if (url.startsWith('/v1/') && !keys.allow(authorization)) {
       throw new ClipGenError('unauthenticated', 'authorization must be "Bearer <key>" with a valid key');
     }
@@ -53,16 +58,6 @@ export async function openRestDoor(core: Core): Promise<RestDoor> {
     if (status >= 500) logger.error({ err: error, requestId: request.id }, 'request failed');
     return reply.code(status).headers(headers).send(body);
   });
-  app.addHook('onResponse', (request, reply, done) => {
-    const route = request.routeOptions.url ?? 'none';
-    const status = reply.raw.writableFinished ? reply.statusCode : 499;
-    gatewayMetrics.answered(route, status, reply.elapsedTime);
-    const quiet = route === '/metrics' || route === '/healthz' || route === '/readyz';
-    const line = { requestId: request.id, method: request.method, route, status, ms: Math.round(reply.elapsedTime) };
-    logger[quiet ? 'debug' : 'info'](line, 'http request');
-    done();
-  });
-
   imagesRoute(app, core);
   embeddingsRoute(app, core);
   modelsRoute(app, core);
@@ -82,9 +77,27 @@ export async function openRestDoor(core: Core): Promise<RestDoor> {
   const bound = app.server.address();
   return {
     port: typeof bound === 'object' && bound ? bound.port : port,
-    close: () => app.close(),
+    async close() {
+      // Clients keep connections for later; those that have become idle only now would hold the server up.
+      const timer = setInterval(() => app.server.closeIdleConnections(), IDLE_CHECK_MS);
+      try {
+        await app.close();
+      } finally {
+        clearInterval(timer);
+      }
+    },
     cut: () => app.server.closeAllConnections(),
   };
+}
+
+/** Metrics and a log line of an answer that was sent, or whose client has gone. */
+function note({ gatewayMetrics, logger }: Core, request: FastifyRequest, reply: FastifyReply): void {
+  const route = request.routeOptions.url ?? 'none';
+  const status = reply.raw.writableFinished ? reply.statusCode : 499;
+  gatewayMetrics.answered(route, status, reply.elapsedTime);
+  const quiet = route === '/metrics' || route === '/healthz' || route === '/readyz';
+  const line = { requestId: request.id, method: request.method, route, status, ms: Math.round(reply.elapsedTime) };
+  logger[quiet ? 'debug' : 'info'](line, 'http request');
 }
 
 const METHODS = ['GET', 'HEAD', 'POST'] as const;

@@ -1,6 +1,7 @@
 import { add, exp, floatAttribute, mul, sub, type Value } from '@clip-gen/graph';
 import type { GradientRule } from '../rule.ts';
 
+/** Gradients of activation functions, by operator. */
 export const activationRules = {
   // d(x·Φ(x)) = Φ(x) + x·φ(x)
   Gelu: (node, [dy]) => {

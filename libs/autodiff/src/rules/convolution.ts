@@ -35,6 +35,7 @@ function inputGradient(g: Geometry, weight: Value, dy: Value): Value {
   return convTranspose(dy, weight, { stride: g.stride, pads: g.pads, outputPadding: [rest(0), rest(1)] });
 }
 
+/** Gradients of convolutions over (B, C, H, W), by operator. */
 export const convolutionRules = {
   Conv: (node, [dy], needs) => {
     const g = geometry(node);

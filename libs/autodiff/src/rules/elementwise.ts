@@ -37,6 +37,7 @@ function binary(f: Binary): GradientRule {
   };
 }
 
+/** Gradients of element-wise operators, by operator; broadcast operands get theirs summed back to their own shape. */
 export const elementwiseRules = {
   // d(a + b) = da + db
   Add: binary((_a, _b, dy) => [() => dy, () => dy]),

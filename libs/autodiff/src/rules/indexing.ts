@@ -14,6 +14,7 @@ function zeros(graph: Value['graph'], shape: readonly number[]): Value {
   return expand(graph.scalar(0), shape);
 }
 
+/** Gradients of what picks or places elements by index, by operator; indices have none. */
 export const indexingRules = {
   // rows add up where an index occurs more than once
   Gather: (node, [dy]) => {

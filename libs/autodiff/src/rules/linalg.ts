@@ -31,6 +31,7 @@ function productRule(node: Node, dy: Value, needs: readonly boolean[]): readonly
   return [needs[0] ? unbroadcast(da(), a) : null, needs[1] ? unbroadcast(db(), b) : null];
 }
 
+/** Gradients of matrix products, by operator. */
 export const linalgRules = {
   // (…, M, K)·(K, N): the weight's gradient is one large product over all rows
   MatMul: (node, [dy], needs) => {

@@ -14,6 +14,7 @@ import {
 } from '@clip-gen/graph';
 import type { GradientRule } from '../rule.ts';
 
+/** Gradients of softmax and the normalisations, by operator, from the statistics that these give. */
 export const normalizationRules = {
   // dx = y·(dy − Σ dy·y)
   Softmax: (node, [dy]) => {

@@ -2,6 +2,7 @@ import { exp, mul, neg, reshape, scatterElementsAdd, type Value } from '@clip-ge
 import { staticShape } from '@clip-gen/graph';
 import type { GradientRule } from '../rule.ts';
 
+/** Gradients of losses that are one operator; labels have none. */
 export const objectiveRules = {
   // d(−log softmax(x)[label]) = softmax(x) − onehot(label), times the row's cotangent
   CrossEntropy: (node, [dy]) => {

@@ -10,6 +10,7 @@ function spread(node: Node, dy: Value): Value {
   return expand(reshape(dy, kept), staticShape(x.shape, node.op));
 }
 
+/** Gradients of reductions, by operator: the cotangent spread over what was reduced. */
 export const reduceRules = {
   ReduceSum: (node, [dy]) => [spread(node, dy!), null],
   // divided before it is spread: the division then touches the smaller tensor

@@ -18,6 +18,7 @@ import { unbroadcast } from '../broadcast.ts';
 import { constantInts } from '../constant.ts';
 import type { GradientRule } from '../rule.ts';
 
+/** Gradients of what moves elements and computes nothing, by operator. */
 export const shapeRules = {
   Reshape: (node, [dy]) => [reshape(dy!, node.inputs[0]!.shape), null],
   // the inverse permutation

@@ -71,6 +71,7 @@ export class RunFrame {
     this.#terminated = false;
   }
 
+  /** Frees the run options; the frame must not be in a run. */
   close(): void {
     this.api.releaseRunOptions(this.runOptions);
   }

@@ -68,6 +68,7 @@ export class Slot {
     return { data: tensor.data, shape: [...tensor.shape], value, users: 1, retired: true };
   }
 
+  /** Takes one user from a binding; with the last, one that is not remembered is freed. */
   release(binding: Binding): void {
     binding.users--;
     if (binding.retired && binding.users === 0) this.library.api.releaseValue(binding.value);

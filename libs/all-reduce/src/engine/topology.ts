@@ -1,0 +1,47 @@
+import type { Algorithm } from '../call.ts';
+
+/** Which rank is on which host. */
+export interface Topology {
+  readonly rank: number;
+  readonly worldSize: number;
+  /** Ranks of the own host, ascending. */
+  readonly local: readonly number[];
+  /** The first rank of each host, ascending. */
+  readonly leaders: readonly number[];
+  /** Whether the ranks of the own host see each other's memory. */
+  readonly sharesMemory: boolean;
+}
+
+/** @param hosts the host of each rank, by any name */
+export function topologyOf(rank: number, hosts: readonly string[], sharesMemory: boolean): Topology {
+  const all = hosts.map((_, index) => index);
+  return {
+    rank,
+    worldSize: hosts.length,
+    local: all.filter((other) => hosts[other] === hosts[rank]),
+    leaders: all.filter((other) => hosts.indexOf(hosts[other]!) === other),
+    sharesMemory,
+  };
+}
+
+/** All ranks, ascending. */
+export function everybody({ worldSize }: Topology): number[] {
+  return Array.from({ length: worldSize }, (_, rank) => rank);
+}
+
+/** Up to this many bytes a tree's fewer hops count more than its larger share of bytes. */
+const TREE_BYTES = 256 * 1024;
+
+/** The algorithm between ranks that exchange over sockets, by size. */
+export function flatAlgorithm(asked: Algorithm, size: number, bytes: number): 'ring' | 'tree' {
+  if (asked === 'ring' || asked === 'tree') return asked;
+  return size >= 4 && bytes <= TREE_BYTES ? 'tree' : 'ring';
+}
+
+/**
+ * Whether the ranks of a host first join theirs and one of them exchanges with other hosts. Every rank decides alike.
+ */
+export function isHierarchical(asked: Algorithm, { worldSize, leaders }: Topology): boolean {
+  if (asked === 'ring' || asked === 'tree') return false;
+  return asked === 'hierarchical' || (leaders.length > 1 && leaders.length < worldSize);
+}

@@ -1,0 +1,81 @@
+import { ClipGenError } from '@clip-gen/errors';
+import type { Failure } from '../failure.ts';
+import { mismatch } from './mismatch.ts';
+import type { Frame, Transport } from './transport.ts';
+
+interface Waiting {
+  readonly frame: Frame;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+interface Lane {
+  readonly sends: Waiting[];
+  readonly receives: Waiting[];
+}
+
+/**
+ * Ranks in one thread: a frame is copied from the sender's memory into the receiver's as soon as both are there.
+ *
+ * @param report is told when two ranks' calls do not fit; rank is the sender's
+ */
+export function inProcessTransports(worldSize: number, report: (failure: Failure) => void): Transport[] {
+  const lanes = new Map<string, Lane>();
+  const laneOf = (from: number, to: number, channel: number): Lane => {
+    const key = `${from} ${to} ${channel}`;
+    let lane = lanes.get(key);
+    if (!lane) lanes.set(key, (lane = { sends: [], receives: [] }));
+    return lane;
+  };
+  const failed: (Error | undefined)[] = [];
+  let bytesSent = 0;
+
+  const match = (from: number, to: number, { sends, receives }: Lane): void => {
+    while (sends[0] && receives[0]) {
+      const [send, receive] = [sends[0], receives[0]];
+      const problem = mismatch(from, to, send.frame.signature, send.frame.bytes.length, receive.frame);
+      if (problem) return report(problem);
+      sends.shift();
+      receives.shift();
+      receive.frame.bytes.set(send.frame.bytes);
+      send.resolve();
+      receive.resolve();
+    }
+  };
+
+  const post = (rank: number, from: number, to: number, channel: number, frame: Frame): Promise<void> => {
+    const error = failed[rank];
+    if (error) return Promise.reject(error);
+    const lane = laneOf(from, to, channel);
+    return new Promise((resolve, reject) => {
+      (rank === from ? lane.sends : lane.receives).push({ frame, resolve, reject });
+      match(from, to, lane);
+    });
+  };
+
+  const fail = (rank: number, error: Error): void => {
+    if (failed[rank]) return;
+    failed[rank] = error;
+    for (const [key, lane] of lanes) {
+      const [from, to] = key.split(' ').map(Number);
+      if (from === rank) for (const { reject } of lane.sends.splice(0)) reject(error);
+      if (to === rank) for (const { reject } of lane.receives.splice(0)) reject(error);
+    }
+  };
+
+  return Array.from({ length: worldSize }, (_, rank) => ({
+    send: (to, channel, frame) => {
+      bytesSent += frame.bytes.length;
+      return post(rank, rank, to, channel, frame);
+    },
+    receive: (from, channel, frame) => post(rank, from, rank, channel, frame),
+    get bytesSent() {
+      return bytesSent;
+    },
+    fail: (error) => fail(rank, error),
+    close: () => {
+      fail(rank, new ClipGenError('cancelled', `rank ${rank} has closed its group`));
+      return Promise.resolve();
+    },
+  }));
+}

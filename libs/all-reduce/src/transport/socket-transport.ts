@@ -1,0 +1,136 @@
+import type { Socket } from 'node:net';
+import { ClipGenError } from '@clip-gen/errors';
+import type { Failure } from '../failure.ts';
+import type { Lane } from './handshake.ts';
+import type { Listener } from './listener.ts';
+import { ReceivingLane, SendingLane, type LaneEvents, type PeerAddress } from './socket-lanes.ts';
+import type { TlsFiles } from './tls-files.ts';
+import { CHANNELS, type Frame, type Transport } from './transport.ts';
+
+/** What a rank needs to exchange frames over sockets. */
+export interface SocketOptions {
+  readonly rank: number;
+  /** Where each rank is reached. */
+  readonly addresses: readonly PeerAddress[];
+  /** Known to the group's ranks alone. */
+  readonly key: Uint8Array;
+  readonly listeners: readonly Listener[];
+  readonly tls: TlsFiles | undefined;
+  readonly report: (failure: Failure) => void;
+}
+
+/**
+ * Frames over TCP, TLS or Unix sockets: one connection for each (from, to, channel), made by the receiver when it first
+ * wants something, so that only ranks that exchange are connected.
+ */
+export class SocketTransport implements Transport {
+  bytesSent = 0;
+  /** Frames received. */
+  received = 0;
+  readonly #options: SocketOptions;
+  readonly #sending = new Map<string, SendingLane>();
+  readonly #receiving = new Map<string, ReceivingLane>();
+  readonly #waitingFor = new Map<Promise<void>, number>();
+  readonly #gone = new Map<number, string>();
+  #error: Error | undefined;
+
+  constructor(options: SocketOptions) {
+    this.#options = options;
+    for (const listener of options.listeners) {
+      listener.open(options.key, (lane, socket) => this.#accept(lane, socket));
+    }
+  }
+
+  /** The rank whose frame has been waited for longest. */
+  get waitingFor(): number | undefined {
+    return this.#waitingFor.values().next().value;
+  }
+
+  send(to: number, channel: number, frame: Frame): Promise<void> {
+    if (this.#error) return Promise.reject(this.#error);
+    const lane = this.#sendingLane(to, channel);
+    const { done, bytes } = lane.send(frame);
+    this.bytesSent += bytes;
+    this.#checkGone(to);
+    return done;
+  }
+
+  async receive(from: number, channel: number, frame: Frame): Promise<void> {
+    if (this.#error) throw this.#error;
+    const done = this.#receivingLane(from, channel).receive(frame);
+    this.#checkGone(from);
+    this.#waitingFor.set(done, from);
+    try {
+      await done;
+      this.received++;
+    } finally {
+      this.#waitingFor.delete(done);
+    }
+  }
+
+  /** A rank has left in order: who still waits for it waits in vain. */
+  left(rank: number): void {
+    this.#lost(rank, `rank ${rank} has left the group`);
+  }
+
+  fail(error: Error): void {
+    this.#error ??= error;
+    for (const lane of [...this.#sending.values(), ...this.#receiving.values()]) lane.fail(error);
+  }
+
+  close(): Promise<void> {
+    this.fail(new ClipGenError('cancelled', `rank ${this.#options.rank} has closed its group`));
+    for (const lane of [...this.#sending.values(), ...this.#receiving.values()]) lane.close();
+    for (const listener of this.#options.listeners) listener.close();
+    return Promise.resolve();
+  }
+
+  #accept({ sender, receiver, channel }: Lane, socket: Socket): void {
+    const { rank, addresses } = this.#options;
+    if (this.#error || sender !== rank || receiver >= addresses.length || channel >= CHANNELS) socket.destroy();
+    else this.#sendingLane(receiver, channel).attach(socket);
+  }
+
+  #sendingLane(to: number, channel: number): SendingLane {
+    const key = `${to} ${channel}`;
+    let lane = this.#sending.get(key);
+    if (!lane) this.#sending.set(key, (lane = new SendingLane(this.#events(to))));
+    return lane;
+  }
+
+  #receivingLane(from: number, channel: number): ReceivingLane {
+    const key = `${from} ${channel}`;
+    let lane = this.#receiving.get(key);
+    if (!lane) {
+      const { rank, addresses, key: secret, tls } = this.#options;
+      const ends = { sender: from, receiver: rank, channel };
+      lane = new ReceivingLane(ends, addresses[from]!, secret, tls, this.#events(from));
+      this.#receiving.set(key, lane);
+    }
+    return lane;
+  }
+
+  #events(peer: number): LaneEvents {
+    const { rank, report } = this.#options;
+    return {
+      report,
+      lost: (reason) =>
+        this.#lost(peer, `rank ${rank} has lost its connection to rank ${peer}${reason ? ` (${reason})` : ''}`),
+    };
+  }
+
+  #lost(peer: number, message: string): void {
+    if (!this.#gone.has(peer)) this.#gone.set(peer, message);
+    this.#checkGone(peer);
+  }
+
+  /** A rank may go when nobody waits for it, and what it sent before can still be received. */
+  #checkGone(peer: number): void {
+    const message = this.#gone.get(peer);
+    if (message === undefined || this.#error) return;
+    const stuck = [...this.#sending, ...this.#receiving].some(
+      ([key, lane]) => key.startsWith(`${peer} `) && lane.pending && lane.ended,
+    );
+    if (stuck) this.#options.report({ code: 'unavailable', rank: peer, message });
+  }
+}
