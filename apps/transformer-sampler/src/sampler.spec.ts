@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -37,10 +38,10 @@ async function start(...flags: string[]) {
   const settings = readSettings(SAMPLER_SETTINGS, { argv: [...argv, '--log-level', 'silent', ...flags], env: {} });
   const running = await startSampler(settings);
   open.push(running);
-  return { running, client: client(running) };
+  return { running, client: connectTo(running) };
 }
 
-function client(running: Running, deadlineMs = 60_000) {
+function connectTo(running: Running, deadlineMs = 60_000) {
   const addresses = [`127.0.0.1:${running.port}`];
   const connection = connect(TransformerSamplerDefinition, { addresses, name: 'sampler', deadlineMs });
   open.push(connection);
@@ -131,6 +132,23 @@ describe('Sample', () => {
     expect(started?.event).toMatchObject({ value: { sampling: { ...defaults, topK: 5 } } });
   });
 
+  it("draws as the model's generation.json says, also where the transformer's own folder is named", async () => {
+    const path = join(model, 'generation.json');
+    await writeFile(path, JSON.stringify({ topK: 40, topP: 0.9, guidance: 1.5 }));
+    try {
+      const { client } = await start();
+      const argv = ['--model', join(model, 'gpt'), '--address', '127.0.0.1:0', '--metrics-address', '127.0.0.1:0'];
+      const settings = readSettings(SAMPLER_SETTINGS, { argv: [...argv, '--log-level', 'silent'], env: {} });
+      const running = await startSampler(settings);
+      open.push(running);
+      const [whole, part] = await Promise.all([client.getSampler({}), connectTo(running).getSampler({})]);
+      expect(part).toEqual(whole);
+      expect(whole.defaults).toEqual({ temperature: 1, topK: 40, topP: Math.fround(0.9), guidance: 1.5 });
+    } finally {
+      await rm(path);
+    }
+  });
+
   it('refuses what is out of bounds, before any work', async () => {
     const { client, running } = await start('--max-grids', '64');
     const values = unit(1);
@@ -216,7 +234,7 @@ describe('a caller who goes', () => {
 
   it('may be a deadline that passes', async () => {
     const { running, client: patient } = await start();
-    const hurried = client(running, 200);
+    const hurried = connectTo(running, 200);
     await expect(collect(hurried.sample(request({ candidates: 256 })))).rejects.toMatchObject({
       code: 'deadline_exceeded',
     });

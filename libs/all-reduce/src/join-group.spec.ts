@@ -15,7 +15,7 @@ async function join(worldSize: number, options: (rank: number) => Partial<JoinOp
   );
 }
 
-const memoryFiles = (): string[] => readdirSync('/dev/shm').filter((name) => name.startsWith('clip-gen'));
+const memoryFiles = (): string[] => readdirSync('/dev/shm').filter((name) => name.includes(`-${process.pid}-`));
 
 it('reduces through shared memory, in place and copied, and frees it', async () => {
   const groups = await join(3, () => ({ stageBytes: 2 ** 17 }));

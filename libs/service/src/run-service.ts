@@ -50,8 +50,13 @@ export async function runService<S extends Settings>(
   const logger = createLogger({ service: program, level: settings.logLevel, format: settings.logFormat });
   logger.info({ settings: describeSettings(declared, settings) }, 'starting');
   try {
-    const running = await start(settings, { logger });
-    onShutdown(() => running.drain(), { logger });
+    const starting = start(settings, { logger });
+    // From the first moment: a signal that comes while models load drains as soon as they are there.
+    const stay = onShutdown(async () => (await starting).drain(), { logger });
+    await starting.catch((error: unknown) => {
+      stay();
+      throw error;
+    });
     return undefined;
   } catch (error) {
     if (!(error instanceof ClipGenError)) throw error;

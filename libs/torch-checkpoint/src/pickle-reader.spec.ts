@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { type PickleDict, type PickleSet, PickleTuple, type TensorReference, type PickleValue } from './pickle-value.ts';
+import {
+  type PickleDict,
+  type PickleSet,
+  PickleTuple,
+  type TensorReference,
+  type PickleValue,
+} from './pickle-value.ts';
 import { TorchMeaning } from './torch-meaning.ts';
 import { unpickle } from './unpickle.ts';
 

@@ -56,6 +56,7 @@ export class Membership {
   #stream: Stream | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
   #failure: Failure | undefined;
+  #ended = false;
   #storeLeft = false;
   #leaving = false;
   #heardMs = performance.now();
@@ -128,7 +129,7 @@ export class Membership {
     this.#leaving = true;
     clearInterval(this.#heartbeat);
     const stream = this.#stream;
-    if (stream && !stream.destroyed) {
+    if (stream && !this.#ended) {
       const ended = new Promise<void>((resolve) => {
         stream.on('end', resolve).on('error', resolve);
         setTimeout(resolve, LEAVE_TIMEOUT_MS).unref();
@@ -193,6 +194,7 @@ export class Membership {
   }
 
   #broken(): void {
+    this.#ended = true;
     if (this.#storeLeft) return;
     const message = 'rank 0 is gone: its process has ended or the connection to it has broken';
     this.#fail({ code: 'unavailable', rank: 0, message });
