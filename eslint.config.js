@@ -13,7 +13,7 @@ import { moduleBoundaries } from './tools/lint/layers.js';
 process.env.NX_ISOLATE_PLUGINS ??= 'false';
 await createProjectGraphAsync({ exitOnError: false });
 
-const TYPESCRIPT = ['{apps,libs}/*/**/*.ts', 'tools/**/*.ts', '*.ts'];
+const TYPESCRIPT = ['{apps,libs}/*/**/*.ts', 'tools/**/*.ts', 'examples/**/*.ts', '*.ts'];
 const SHIPPED = ['{apps,libs}/**/*.{ts,js}'];
 const TESTS = ['**/*.spec.ts', 'libs/testing/src/**/*.ts'];
 const CONFIG = ['apps/*/src/config.ts', 'libs/config/src/**/*.ts'];

@@ -1,18 +1,14 @@
-import { settingsTable } from '@clip-gen/config';
-import { WorkQueue } from '@clip-gen/serving';
-import { Metrics } from '@clip-gen/telemetry';
+import { readmeTables } from '@clip-gen/service';
 import { GATEWAY_SETTINGS } from './src/config.ts';
 import { GatewayMetrics } from './src/gateway-metrics.ts';
 
 /** The tables of the README. */
 export const readme = {
   path: 'apps/gateway/README.md',
-  sections: () => ({ settings: settingsTable(GATEWAY_SETTINGS), metrics: metricsTable() }),
+  sections: () =>
+    readmeTables({
+      settings: GATEWAY_SETTINGS,
+      queue: 'generation',
+      declareMetrics: (metrics) => new GatewayMetrics(metrics),
+    }),
 };
-
-function metricsTable(): string {
-  const metrics = new Metrics({ process: false });
-  new WorkQueue({ name: 'generation', concurrency: 1, maxWaiting: 1, metrics });
-  new GatewayMetrics(metrics);
-  return metrics.describe();
-}

@@ -1,12 +1,13 @@
 /**
  * Drawing tokens with a cache of keys and values: `TokenSampler` (graph and sampling) beside a tuned loop in PyTorch on
  * the same weights, in turns of a few positions; tokens a second, and how near the time is to reading every weight once.
- * Both must draw the same tokens when they take the likeliest.
+ * In float32 both must draw the same tokens when they take the likeliest.
  *
  *     CLIP_GEN_PYTHON=/path/to/python3 node --import tsx tools/bench/decode.ts [--config emoji|gpt2-medium|both]
- *         [--threads 2] [--full] [--quick] [--json FILE]
+ *         [--bits 8|4] [--batch 1,8] [--threads 2] [--full] [--quick] [--json FILE]
  *
- * By default gpt2-medium runs its first 48 positions; `--full` takes all 256 and a batch of 32 too.
+ * By default gpt2-medium runs its first 48 positions; `--full` takes all 256 and a batch of 32 too. `--bits` quantises our
+ * side as `clip-gen quantize` does and runs gpt2-medium at batches of 1, 8, 32 and 64 beside PyTorch in float32.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,18 +15,23 @@ import { join } from 'node:path';
 import { openGptPart, TokenSampler, type TokenEvent } from '@clip-gen/generation';
 import { GPT_PRESETS, type GptConfig } from '@clip-gen/gpt';
 import { encodeModel, GraphBuilder, reduceSum } from '@clip-gen/graph';
+import { BLOCK_FORMATS, type QuantizedBits } from '@clip-gen/quantization';
 import { createSession } from '@clip-gen/runtime';
 import { tensor } from '@clip-gen/tensor';
 import { benchOptions, least, machine, median, printTable, saveFigures } from './measure.ts';
-import { writeRandomGpt } from './random-gpt.ts';
+import { quantizeGpt, writeRandomGpt } from './random-gpt.ts';
 import { startTorch, type OmpWaiting, type TorchPeer } from './torch-peer.ts';
 
 const CONFIGS: Readonly<Record<string, GptConfig>> = {
   emoji: { model: 'gpt', tokens: 64, vocabularySize: 2048, conditionSize: 256, width: 192, layers: 6, heads: 3 },
   'gpt2-medium': GPT_PRESETS['gpt2-medium'],
 };
-/** Ratio to PyTorch's tokens a second that each batch is to reach. */
-const GOALS: Readonly<Record<number, number>> = { 1: 1.1, 8: 2 };
+/** Ratio to PyTorch's tokens a second that each batch of gpt2-medium is to reach, by bits of a weight. */
+const GOALS: Readonly<Record<number, Readonly<Record<number, number>>>> = {
+  32: { 1: 1.1, 8: 2 },
+  8: { 1: 3, 8: 3, 32: 3, 64: 3 },
+  4: {},
+};
 const TOP_K = 500;
 const VARIANTS = ['sdpa', 'matmul', 'static'] as const;
 /** Positions whose tokens are compared. */
@@ -35,10 +41,18 @@ const options = benchOptions({
   config: { type: 'string', default: 'both' },
   threads: { type: 'string', default: '2' },
   full: { type: 'boolean', default: false },
+  bits: { type: 'string', default: '32' },
+  batch: { type: 'string' },
 });
 const threads = Number(options.threads);
-const names = options.config === 'both' ? (options.quick ? ['emoji'] : Object.keys(CONFIGS)) : [options.config];
-const batches = options.full ? [1, 8, 32] : [1, 8];
+const bits = Number(options.bits);
+if (!(bits in GOALS)) throw new Error(`--bits must be 8, 4 or 32 (float32); got ${options.bits}`);
+const quantized = bits !== 32;
+const stored = quantized ? `${bits} bits` : 'float32';
+const both = quantized ? ['gpt2-medium'] : options.quick ? ['emoji'] : Object.keys(CONFIGS);
+const names = options.config === 'both' ? both : [options.config];
+const usual = quantized ? (options.quick ? [1, 8] : [1, 8, 32, 64]) : options.full ? [1, 8, 32] : [1, 8];
+const batches = options.batch === undefined ? usual : options.batch.split(',').map(Number);
 
 interface Reply {
   readonly ms: readonly number[];
@@ -67,7 +81,8 @@ for (const name of names) {
     await rm(folder, { recursive: true, force: true });
   }
 }
-console.log(`decoding, top-k ${TOP_K}, ${threads} threads; ${before}; ${torch ? `PyTorch ${torch}` : 'no peer'}`);
+const peerName = torch ? `PyTorch ${torch} in float32` : 'no peer';
+console.log(`decoding, weights in ${stored}, top-k ${TOP_K}, ${threads} threads; ${before}; ${peerName}`);
 const head = ['', 'median ms', 'least ms', 'tokens/s', '× PyTorch', 'goal', 'floor share'];
 printTable(
   head,
@@ -81,14 +96,14 @@ printTable(
     floor,
   ]),
 );
-await saveFigures(options.json, { bench: 'decode', threads, topK: TOP_K, rows: figures });
+await saveFigures(options.json, { bench: 'decode', bits, threads, topK: TOP_K, rows: figures });
 
 async function benchConfig(name: string, config: GptConfig, folder: string, peers: TorchPeer[]): Promise<void> {
   const weights = await writeRandomGpt(folder, config);
-  const part = await openGptPart(folder);
+  const part = await openGptPart(quantized ? await quantizeGpt(folder, bits as QuantizedBits) : folder);
   const sampler = await TokenSampler.open(part, { threads });
   try {
-    const outOfCache = weightBytes(config) > 2 ** 28;
+    const outOfCache = weightBytes(config) > 2 ** 27;
     const bandwidthBytes = outOfCache ? (options.quick ? 2 ** 28 : 2 ** 30) : 0;
     let bytesPerSecond = bandwidthBytes ? await readBandwidth(bandwidthBytes) : 0;
     for (const waiting of ['passive', 'default'] as const satisfies readonly OmpWaiting[]) {
@@ -100,7 +115,7 @@ async function benchConfig(name: string, config: GptConfig, folder: string, peer
     }
     const condition = Array.from({ length: config.conditionSize }, (_, i) => Math.cos(i * i));
     const unit = condition.map((value) => value / Math.hypot(...condition));
-    await checkTokens(sampler, peers[0], unit);
+    if (!quantized) await checkTokens(sampler, peers[0], unit);
     const ways = peers.flatMap((peer, i) =>
       VARIANTS.map((variant) => ({ name: `${variant}, OpenMP ${i === 0 ? 'passive' : 'default'}`, peer, variant })),
     );
@@ -111,8 +126,8 @@ async function benchConfig(name: string, config: GptConfig, folder: string, peer
       const floorMs = bytesPerSecond ? (weightBytes(config) / bytesPerSecond) * 1e3 : NaN;
       const ratio = theirs.length > 0 ? median(theirs) / mid : NaN;
       const floor = Number.isNaN(floorMs) ? '' : `${((100 * floorMs) / mid).toFixed(0)} % of ${floorMs.toFixed(1)} ms`;
-      const goal = name === 'gpt2-medium' && GOALS[batch] ? `≥ ${GOALS[batch]}` : '';
-      rows.push([`${name} B=${batch} clip-gen`, mid, least(own), (1e3 * batch) / mid, ratio, goal, floor]);
+      const goal = name === 'gpt2-medium' && GOALS[bits]![batch] ? `≥ ${GOALS[bits]![batch]}` : '';
+      rows.push([`${name} B=${batch} clip-gen, ${stored}`, mid, least(own), (1e3 * batch) / mid, ratio, goal, floor]);
       figures.push({ config: name, batch, medianMs: mid, leastMs: least(own), steps: own.length, ratio, floorMs });
       if (!way) continue;
       const peerMs = median(theirs);
@@ -225,7 +240,10 @@ async function checkTokens(sampler: TokenSampler, peer: TorchPeer | undefined, c
 
 /** Bytes that one step must read: every weight but the embeddings, of which it takes a row. */
 function weightBytes({ layers, width, vocabularySize }: GptConfig): number {
-  return 4 * (layers * (12 * width + 13) * width + (width + 1) * vocabularySize);
+  const matrices = layers * 12 * width * width + width * vocabularySize;
+  const vectors = layers * 13 * width + vocabularySize;
+  const format = quantized ? BLOCK_FORMATS[bits as QuantizedBits] : undefined;
+  return 4 * vectors + matrices * (format ? format.bits / 8 + 4 / format.blockSize : 4);
 }
 
 /** Bytes a second that ONNX Runtime sums, the best of five. */

@@ -1,8 +1,10 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeStepGraph, type GptConfig } from '@clip-gen/gpt';
+import { linearWeights } from '@clip-gen/graph';
+import { BLOCK_FORMATS, quantizeWeights, type QuantizedBits } from '@clip-gen/quantization';
 import { RandomStream } from '@clip-gen/rng';
-import { writeSafetensors } from '@clip-gen/safetensors';
+import { openSafetensors, writeSafetensors } from '@clip-gen/safetensors';
 import { emptyTensor, type Tensor } from '@clip-gen/tensor';
 
 /** Distinct random numbers; larger weights repeat them. */
@@ -28,6 +30,28 @@ export async function writeRandomGpt(folder: string, config: GptConfig): Promise
   const path = join(folder, 'model.safetensors');
   await writeSafetensors(path, tensors);
   return path;
+}
+
+/**
+ * The transformer of a folder in `bits`, in a folder inside it. Scales are the plain ones: they cost the same as searched
+ * ones when drawing.
+ *
+ * @returns the folder inside
+ */
+export async function quantizeGpt(folder: string, bits: QuantizedBits): Promise<string> {
+  const inside = join(folder, `${bits}bit`);
+  await mkdir(inside);
+  const config = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as GptConfig;
+  const format = BLOCK_FORMATS[bits];
+  const matrices = new Set(linearWeights(decodeStepGraph(config).graph));
+  const source = await openSafetensors(join(folder, 'model.safetensors'));
+  try {
+    await quantizeWeights(source, join(inside, 'model.safetensors'), { format, matrices, choice: 'nearest' });
+  } finally {
+    await source.close();
+  }
+  await writeFile(join(inside, 'config.json'), JSON.stringify({ ...config, quantization: format }));
+  return inside;
 }
 
 function fill(target: Float32Array, table: Float32Array, from: number): void {

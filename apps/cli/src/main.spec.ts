@@ -2,42 +2,20 @@ import { spawn } from 'node:child_process';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeRandomModel, type ModelConfigs } from '@clip-gen/generation';
+import { writeTinyModel } from '@clip-gen/generation';
 import { decodeImage, encodeImage, resizeImage, sniffImageFormat } from '@clip-gen/image';
 import { temporaryFolder } from '@clip-gen/testing';
-import { createClipTokenizer, cutVocabulary } from '@clip-gen/tokenizer';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { main } from './main.ts';
 
-const { tokenizer } = cutVocabulary(createClipTokenizer(), ['a slice of pizza'], 600);
-const CONFIGS: ModelConfigs = {
-  clip: {
-    model: 'clip',
-    embeddingSize: 16,
-    vision: { imageSize: 16, patchSize: 8, width: 32, layers: 1, heads: 2 },
-    text: { contextLength: 16, vocabularySize: tokenizer.vocabularySize, width: 32, layers: 1, heads: 2 },
-  },
-  vqgan: {
-    model: 'vqgan',
-    imageSize: 16,
-    patchSize: 2,
-    channels: 8,
-    multipliers: [1, 2],
-    blocks: 1,
-    attentionSides: [],
-    groups: 4,
-    codebookSize: 30,
-    codeSize: 8,
-  },
-  gpt: { model: 'gpt', tokens: 16, vocabularySize: 30, conditionSize: 16, width: 32, layers: 1, heads: 2 },
-};
+const SIZES = { codebookSize: 30, contextLength: 16, gptWidth: 32 };
 
 let folder: string;
 let model: string;
 beforeAll(async () => {
   folder = await temporaryFolder();
   model = join(folder, 'model');
-  await writeRandomModel(model, CONFIGS, { tokenizer, dtype: 'float16' });
+  await writeTinyModel(model, { ...SIZES, dtype: 'float16' });
 });
 afterEach(() => vi.restoreAllMocks());
 
@@ -109,7 +87,7 @@ describe('clip-gen generate', () => {
 
   it("draws by the model's generation.json, and by the flags before it", async () => {
     const own = join(await temporaryFolder(), 'own');
-    await writeRandomModel(own, CONFIGS, { tokenizer });
+    await writeTinyModel(own, SIZES);
     const lines = async (folder: string, ...more: string[]): Promise<string> => {
       const out = join(await temporaryFolder(), 'x.png');
       const args = ['generate', 'pizza', '--model', folder, '--seed', '3', '-n', '2', '--out', out, ...more];
@@ -215,7 +193,7 @@ describe('clip-gen generate', () => {
 
   it('shows no stack trace unless it is asked to', { timeout: 240_000 }, async () => {
     const broken = join(await temporaryFolder(), 'broken');
-    await writeRandomModel(broken, CONFIGS, { tokenizer });
+    await writeTinyModel(broken, SIZES);
     await writeFile(join(broken, 'gpt', 'config.json'), '{');
     const { exitCode, stdout, stderr } = await start(['generate', 'pizza', '--model', broken]);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
@@ -297,7 +275,7 @@ describe('clip-gen evaluate', () => {
 
   it("draws by the model's generation.json", async () => {
     const own = join(await temporaryFolder(), 'own');
-    await writeRandomModel(own, CONFIGS, { tokenizer, dtype: 'float16' });
+    await writeTinyModel(own, { ...SIZES, dtype: 'float16' });
     await writeFile(join(own, 'generation.json'), '{ "guidance": 2.5, "topK": 4, "candidates": 200 }');
     const few = ['--prompts', '2', '--pictures', '1', '--retrieval', '1', '--json', '--candidates', '2'];
     const measure = async (...more: string[]): Promise<unknown> => {

@@ -33,9 +33,18 @@ const COMMANDS: Readonly<Record<string, LazyCommand>> = {
     summary: 'Write a network as ONNX or for PyTorch',
     load: async () => (await import('./commands/export.ts')).exportCommand(),
   },
+  quantize: {
+    summary: 'Store a model in 8 or 4 bits a weight: smaller, and faster to draw with',
+    load: async () => (await import('./commands/quantize.ts')).quantizeCommand(),
+  },
   train: {
     summary: 'Train one of the three models on a folder of pictures',
     load: async () => (await import('@clip-gen/trainer')).trainCommand(),
+    outlivesReader: true,
+  },
+  launch: {
+    summary: 'Train on several machines: starts the processes of one of them',
+    load: async () => (await import('@clip-gen/trainer')).launchCommand(),
     outlivesReader: true,
   },
 };

@@ -1,10 +1,9 @@
-import type { ClipEmbeddingServiceImplementation, EmbedTextResponse } from '@clip-gen/contracts';
+import { readImageMessage, type ClipEmbeddingServiceImplementation, type EmbedTextResponse } from '@clip-gen/contracts';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
 import { tokenizePrompt, type ImageEncoder, type TextEncoder } from '@clip-gen/generation';
 import { checkPictureBytes, fitSquare, readPictureBytes, type PictureLimits, type RgbImage } from '@clip-gen/image';
 import type { WorkQueue } from '@clip-gen/serving';
 import type { EmbeddingMetrics } from './embedding-metrics.ts';
-import { readImageMessage } from './image-message.ts';
 
 /** Bounds of one call. */
 export interface EmbeddingLimits {

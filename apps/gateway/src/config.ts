@@ -9,6 +9,8 @@ import {
   type SettingSources,
   type SettingsOf,
 } from '@clip-gen/config';
+import { clientTlsSettings, serverTlsSettings } from '@clip-gen/service';
+import { MAX_CANDIDATES } from './generation-request.ts';
 
 /** Names of letters, digits, `.`, `_` and `-`, so that they can stand behind the model's name and a colon. */
 const DECODER = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.{1,300})$/;
@@ -43,12 +45,18 @@ export const GATEWAY_SETTINGS = defineSettings('gateway', {
     description: 'What `model` is called in requests and in `/v1/models`; `<name>:<decoder>` chooses a decoder.',
   }),
   defaultCandidates: integer({
-    default: 16,
-    min: 1,
-    max: 256,
-    description: 'Pictures that are drawn and judged when a request does not say (at least `n`).',
+    default: 0,
+    min: 0,
+    max: MAX_CANDIDATES,
+    description:
+      'Pictures that are drawn and judged when a request does not say (at least `n`); 0: as many as the sampler says.',
   }),
-  maxCandidates: integer({ default: 256, min: 1, max: 256, description: 'Most candidates of one request.' }),
+  maxCandidates: integer({
+    default: MAX_CANDIDATES,
+    min: 1,
+    max: MAX_CANDIDATES,
+    description: 'Most candidates of one request.',
+  }),
   maxImageSide: integer({
     default: 2048,
     min: 8,
@@ -67,6 +75,13 @@ export const GATEWAY_SETTINGS = defineSettings('gateway', {
     min: 0,
     max: 65_536,
     description: 'Requests that may wait for their turn; past it comes 429 (RESOURCE_EXHAUSTED).',
+  }),
+  maxConnections: integer({
+    default: 1024,
+    min: 1,
+    max: 1_000_000,
+    description:
+      'HTTP connections at a time, and with them the answers that may wait for slow readers; more are closed.',
   }),
   requestTimeoutMs: integer({
     default: 120_000,
@@ -110,6 +125,8 @@ export const GATEWAY_SETTINGS = defineSettings('gateway', {
     description:
       'Bearer keys separated by commas, any of which opens `/v1/` and gRPC; none: open to all who can connect.',
   }),
+  ...serverTlsSettings(),
+  ...clientTlsSettings(),
   logLevel: choice({
     values: ['debug', 'info', 'warn', 'error', 'silent'],
     default: 'info',

@@ -1,4 +1,8 @@
+import { once } from 'node:events';
 import { connect as connectSocket } from 'node:net';
+import { GenerateRequest } from '@clip-gen/contracts';
+import { ClipGenError } from '@clip-gen/errors';
+import { grpcFrame, rawGrpcCall } from '@clip-gen/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 import { standInDecoder, standInEmbedding, standInSampler } from './stand-in-services.ts';
 import { readEvents, startQuietGateway, startTestGateway, until, type TestGateway } from './test-gateway.ts';
@@ -230,6 +234,61 @@ describe('more than the gateway takes', () => {
     await data(await first);
     await data(await next);
     expect(switches.calls).toBe(2);
+  });
+});
+
+describe('more than a service takes', () => {
+  it('is told to come back when the service says', async () => {
+    const door = await start();
+    door.samplers[0]!.switches.before = () => {
+      throw new ClipGenError('resource_exhausted', 'too much is waiting', { retryAfterMs: 2500 });
+    };
+    const response = await door.post(IMAGES, REQUEST);
+    expect(response.status).toBe(429);
+    expect(response.headers.get('retry-after')).toBe('3');
+    expect(door.samplers[0]!.switches.calls).toBe(1); // not asked again before that
+  });
+});
+
+describe('more connections than the gateway takes', () => {
+  it('are closed; the others are served', async () => {
+    const nobody = { embedding: '127.0.0.1:9', sampler: '127.0.0.1:9', decoders: 'vqgan=127.0.0.1:9' };
+    const { gateway } = await startQuietGateway(nobody, ['--max-connections=2']);
+    opened.push(gateway);
+    const sockets = [1, 2, 3].map(() => connectSocket(gateway.httpPort, '127.0.0.1'));
+    const closed = await new Promise((resolve) => {
+      for (const socket of sockets) socket.on('error', () => undefined).once('close', () => resolve(socket));
+    });
+    const kept = sockets.filter((socket) => socket !== closed);
+    for (const socket of kept) {
+      socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n');
+      const [head] = (await once(socket, 'data')) as [Buffer];
+      expect(head.toString()).toMatch(/^HTTP\/1\.1 200 /);
+      socket.destroy();
+    }
+    await until('there is room again', () =>
+      fetch(`http://127.0.0.1:${gateway.httpPort}/healthz`).then(
+        ({ ok }) => ok,
+        () => false,
+      ),
+    );
+  });
+});
+
+describe('damaged and oversized messages', () => {
+  it('end their own call and nothing else', async () => {
+    const door = await start();
+    const call = async (body: Uint8Array): Promise<number | undefined> =>
+      (await rawGrpcCall(door.gateway.port, '/clipgen.v1.ImageGeneration/Generate', grpcFrame(body))).status;
+    const whole = GenerateRequest.encode(
+      GenerateRequest.fromPartial({ prompt: 'a red apple', candidates: 1 }),
+    ).finish();
+    for (const body of [Buffer.from('no message at all'), whole.subarray(0, -1), Buffer.alloc(100, 0xff)]) {
+      expect([3, 13]).toContain(await call(body));
+    }
+    expect(await call(Buffer.alloc(70_000))).toBe(8);
+    expect(door.samplers[0]!.switches.calls).toBe(0);
+    expect(await call(whole)).toBe(0);
   });
 });
 

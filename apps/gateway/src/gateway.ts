@@ -1,5 +1,5 @@
 import { ImageGenerationDefinition } from '@clip-gen/contracts';
-import type { Running } from '@clip-gen/service';
+import { readClientTls, readTls, type Running } from '@clip-gen/service';
 import { serve, startServer, WorkQueue, type GrpcServer } from '@clip-gen/serving';
 import { createLogger, Metrics, startMetricsServer, type Logger } from '@clip-gen/telemetry';
 import { ApiKeys } from './api-keys.ts';
@@ -33,6 +33,7 @@ export async function startGateway(
   deps: { readonly logger?: Logger } = {},
 ): Promise<RunningGateway> {
   const { logger = createLogger({ service: 'gateway', level: settings.logLevel, format: settings.logFormat }) } = deps;
+  const [tls, peerTls] = await Promise.all([readTls(settings), readClientTls(settings)]);
   const metrics = new Metrics();
   const opened: (() => Promise<unknown>)[] = []; // closed in reverse
   const free = async (): Promise<void> => {
@@ -44,17 +45,12 @@ export async function startGateway(
   const onChange = (): void => {
     if (ready()) grpc?.setServing(true);
   };
-  const peers = new Peers(settings, { logger, metrics, onChange });
+  const peers = new Peers(settings, { logger, metrics, onChange, ...(peerTls && { tls: peerTls }) });
   opened.push(() => Promise.resolve(peers.close()));
   try {
     const core = assemble(settings, { peers, logger, metrics, ready, draining: () => draining });
     const metricsServer = await startMetricsServer({ address: settings.metricsAddress, metrics, ready });
     opened.push(() => metricsServer.close());
-    const rest = await openRestDoor(core);
-    opened.push(async () => {
-      rest.cut();
-      await rest.close();
-    });
     const server = await startServer({
       name: 'gateway',
       address: settings.address,
@@ -62,9 +58,15 @@ export async function startGateway(
       maxReceiveBytes: MAX_RECEIVE_BYTES,
       logger,
       metrics,
+      ...(tls && { tls }),
     });
     opened.push(() => server.close());
     grpc = server;
+    const rest = await openRestDoor(core, tls);
+    opened.push(async () => {
+      rest.cut();
+      await rest.close();
+    });
     await peers.ask();
     onChange();
     logger.info({ http: rest.port, grpc: server.port, metrics: metricsServer.port, ready: ready() }, 'gateway is open');
@@ -109,6 +111,7 @@ function assemble(
     queue: new WorkQueue({ concurrency, maxWaiting, name: 'generation', metrics }),
     attempts: settings.attempts,
     judgeBatch: settings.judgeBatch,
+    candidates: { usual: defaultCandidates, most: maxCandidates },
     timeoutMs: settings.requestTimeoutMs,
     metrics: gatewayMetrics,
     logger,
@@ -119,7 +122,7 @@ function assemble(
     keys: new ApiKeys(settings.apiKeys),
     limits: () => {
       const { decoderNames: decoders, codebookSize } = peers;
-      return { defaultCandidates, maxCandidates, decoders, codebookSize };
+      return { maxCandidates, decoders, codebookSize };
     },
   };
 }

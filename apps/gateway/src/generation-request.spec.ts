@@ -1,30 +1,23 @@
-import { MAX_REQUEST_CANDIDATES, REQUEST_DEFAULTS, validateRequest } from '@clip-gen/generation';
+import { readFile } from 'node:fs/promises';
+import { MAX_REQUEST_CANDIDATES, REQUEST_DEFAULTS } from '@clip-gen/generation';
+import { MAX_GUIDANCE, MAX_TEMPERATURE } from '@clip-gen/sampling';
 import { describe, expect, it } from 'vitest';
-import { GATEWAY_SETTINGS } from './config.ts';
 import {
+  candidatesOf,
   checkRequest,
-  MAX_CODEBOOK_SIZE,
-  MAX_GUIDANCE,
-  MAX_TEMPERATURE,
-  type FieldNames,
+  FALLBACK_CANDIDATES,
+  MAX_CANDIDATES,
+  MAX_PARTIALS,
+  MAX_PICTURES,
+  MAX_PROMPT_CHARACTERS,
   type RequestDraft,
 } from './generation-request.ts';
+import { CONTRACT_FIELDS } from './grpc-door.ts';
+import { openApiDocument } from './http/openapi.ts';
 
-const NAMES: FieldNames = {
-  prompt: 'prompt',
-  n: 'n',
-  candidates: 'candidates',
-  seed: 'seed',
-  temperature: 'sampling.temperature',
-  topK: 'sampling.top_k',
-  topP: 'sampling.top_p',
-  guidance: 'sampling.guidance',
-  decoder: 'decoder',
-  partials: 'partial_images',
-};
-const LIMITS = { defaultCandidates: 4, maxCandidates: 64, decoders: ['vqgan', 'preview'], codebookSize: 512 };
+const LIMITS = { maxCandidates: 64, decoders: ['vqgan', 'preview'], codebookSize: 512 };
 const check = (draft: Partial<RequestDraft>) => {
-  return checkRequest({ prompt: 'a red apple', encoding: { format: 'png' }, ...draft }, LIMITS, NAMES);
+  return checkRequest({ prompt: 'a red apple', encoding: { format: 'png' }, ...draft }, LIMITS, CONTRACT_FIELDS);
 };
 
 describe('a request', () => {
@@ -34,7 +27,7 @@ describe('a request', () => {
     expect(rest).toEqual({
       prompt: 'a red apple',
       pictures: 1,
-      candidates: 4,
+      candidates: undefined,
       sampling: {},
       decoder: 'vqgan',
       partials: 0,
@@ -54,7 +47,6 @@ describe('a request', () => {
       partials: 3,
     });
     expect(check({ prompt: '🍎'.repeat(1000) }).prompt).toHaveLength(2000);
-    expect(check({ n: 7 }).candidates).toBe(7);
     expect(check({ seed: 0, temperature: 0, guidance: 0 })).toMatchObject({ seed: 0 });
   });
 
@@ -78,14 +70,53 @@ describe('a request', () => {
     expect(() => check(draft)).toThrow(expect.objectContaining({ code: 'invalid_argument', field, message }));
   });
 
-  it('has the bounds and the number of candidates that it has in one process', () => {
-    const { defaultCandidates, maxCandidates } = GATEWAY_SETTINGS.declarations;
-    expect(defaultCandidates.default).toBe(REQUEST_DEFAULTS.candidates);
-    expect(maxCandidates.default).toBe(MAX_REQUEST_CANDIDATES);
-    const most = { temperature: MAX_TEMPERATURE, guidance: MAX_GUIDANCE, topK: MAX_CODEBOOK_SIZE };
-    validateRequest({ prompt: 'a red apple', ...most });
-    for (const [name, value] of Object.entries(most)) {
-      expect(() => validateRequest({ prompt: 'a red apple', [name]: value + 1 })).toThrow(`${name} must be`);
-    }
+  it('draws as many as it says, else as the model says, within bounds and at least what it keeps', () => {
+    const drawn = (draft: Partial<RequestDraft>, usual: number): number => candidatesOf(check(draft), usual, 64);
+    expect(drawn({ candidates: 3 }, 16)).toBe(3);
+    expect(drawn({}, 16)).toBe(16);
+    expect(drawn({ n: 7 }, 5)).toBe(7);
+    expect(drawn({}, 200)).toBe(64);
+    const few = { ...LIMITS, maxCandidates: 2 };
+    expect(() => checkRequest({ prompt: 'a', n: 3, encoding: { format: 'png' } }, few, CONTRACT_FIELDS)).toThrow(
+      'n must be an integer in [1, 2]; got 3',
+    );
+  });
+});
+
+describe('the ranges that documents tell', () => {
+  it('are those that are checked: contract', async () => {
+    const comment = async (file: string, field: string): Promise<string> => {
+      const text = await readFile(new URL(`../../../proto/clipgen/v1/${file}.proto`, import.meta.url), 'utf8');
+      return new RegExp(`((?: *//.*\\n)+) *[a-z0-9_. ]+ ${field} = \\d+;`).exec(text)?.[1] ?? 'no such field';
+    };
+    expect(await comment('tokens', 'temperature')).toContain(`in [0, ${MAX_TEMPERATURE}]`);
+    expect(await comment('tokens', 'guidance')).toContain(`in [0, ${MAX_GUIDANCE}]`);
+    expect(await comment('tokens', 'top_p')).toContain('in (0, 1]');
+    expect(await comment('image_generation', 'n')).toContain(`in [1, ${MAX_PICTURES}]`);
+    expect(await comment('image_generation', 'candidates')).toContain(`in [n, ${MAX_CANDIDATES}]`);
+    expect(await comment('image_generation', 'partial_images')).toContain(`in [0, ${MAX_PARTIALS}]`);
+    const most = MAX_PROMPT_CHARACTERS.toLocaleString('en');
+    expect(await comment('image_generation', 'prompt')).toContain(`1 to ${most} characters`);
+    expect(await comment('transformer_sampler', 'candidates')).toContain(`in [1, ${MAX_CANDIDATES}]`);
+    expect(await comment('transformer_sampler', 'default_candidates')).toContain(`in [1, ${MAX_CANDIDATES}]`);
+  });
+
+  it('are those that are checked: OpenAPI', () => {
+    const { components } = openApiDocument() as {
+      components: { schemas: { ImagesRequest: { properties: Record<string, object> } } };
+    };
+    expect(components.schemas.ImagesRequest.properties).toMatchObject({
+      temperature: { minimum: 0, maximum: MAX_TEMPERATURE },
+      guidance_scale: { minimum: 0, maximum: MAX_GUIDANCE },
+      top_p: { exclusiveMinimum: 0, maximum: 1 },
+      n: { minimum: 1, maximum: MAX_PICTURES },
+      candidates: { minimum: 1, maximum: MAX_CANDIDATES },
+      partial_images: { minimum: 0, maximum: MAX_PARTIALS },
+    });
+  });
+
+  it('are those of a model in one process', () => {
+    expect(MAX_CANDIDATES).toBe(MAX_REQUEST_CANDIDATES);
+    expect(FALLBACK_CANDIDATES).toBe(REQUEST_DEFAULTS.candidates);
   });
 });

@@ -1,16 +1,17 @@
 import { randomInt } from 'node:crypto';
+import { MAX_GUIDANCE, MAX_TEMPERATURE, MAX_VOCABULARY_SIZE } from '@clip-gen/sampling';
 import { invalidField } from './invalid-field.ts';
 import type { PictureEncoding } from './picture-encoding.ts';
 
 /** How tokens are drawn; what is undefined is the sampler's default. */
 export interface Sampling {
-  /** In [0, 10]. */
+  /** In [0, MAX_TEMPERATURE]. */
   readonly temperature?: number;
   /** In [1, K]. */
   readonly topK?: number;
   /** In (0, 1]. */
   readonly topP?: number;
-  /** In [0, 50]. */
+  /** In [0, MAX_GUIDANCE]. */
   readonly guidance?: number;
 }
 
@@ -26,13 +27,13 @@ export interface RequestDraft extends Sampling {
   readonly encoding: PictureEncoding;
 }
 
-/** A request that is in order, with every default of the gateway's filled in. */
+/** A request that is in order, with the gateway's defaults filled in; those of the model are the sampler's part. */
 export interface GenerationRequest {
   readonly prompt: string;
   /** Pictures to keep, in [1, 10] and at most `candidates`. */
   readonly pictures: number;
-  /** Pictures to draw and judge. */
-  readonly candidates: number;
+  /** Pictures to draw and judge; undefined: what {@link candidatesOf} makes of the model's number. */
+  readonly candidates: number | undefined;
   /** In [0, 2^53). */
   readonly seed: number;
   readonly sampling: Sampling;
@@ -44,7 +45,6 @@ export interface GenerationRequest {
 
 /** What a request may ask for. */
 export interface RequestLimits {
-  readonly defaultCandidates: number;
   readonly maxCandidates: number;
   /** The default first. */
   readonly decoders: readonly string[];
@@ -58,36 +58,49 @@ export type FieldNames = Readonly<Record<Exclude<keyof RequestDraft, 'encoding'>
 export const MAX_PROMPT_CHARACTERS = 1000;
 export const MAX_PICTURES = 10;
 export const MAX_PARTIALS = 3;
-/** What the sampling library takes. */
-export const MAX_TEMPERATURE = 10;
-export const MAX_GUIDANCE = 50;
-/** Most codes of a model. */
-export const MAX_CODEBOOK_SIZE = 2 ** 21;
+/** Most candidates of a request, by the contract. */
+export const MAX_CANDIDATES = 256;
+/** Drawn where neither the request nor the gateway's settings nor the sampler say how many. */
+export const FALLBACK_CANDIDATES = 16;
 
 /**
- * The request with defaults filled in. A seed that is not given is drawn at random, in [0, 2^32).
+ * The request with the gateway's defaults filled in. A seed that is not given is drawn at random, in [0, 2^32).
  *
  * @throws InvalidField for the first value out of bounds
  */
 export function checkRequest(draft: RequestDraft, limits: RequestLimits, names: FieldNames): GenerationRequest {
   const { n = 1, partials = 0, encoding } = draft;
-  const { defaultCandidates, maxCandidates, decoders } = limits;
+  const { maxCandidates, decoders } = limits;
   const prompt = draft.prompt.trim();
   if (prompt === '') throw invalidField(names.prompt, 'a description in words', draft.prompt);
   const characters = [...prompt].length; // code points, as the text encoder counts
   if (characters > MAX_PROMPT_CHARACTERS) {
     throw invalidField(names.prompt, `at most ${MAX_PROMPT_CHARACTERS} characters long`, characters);
   }
-  integer(names.n, n, 1, MAX_PICTURES);
-  const candidates = draft.candidates ?? Math.min(maxCandidates, Math.max(defaultCandidates, n));
-  integer(names.candidates, candidates, 1, maxCandidates);
-  if (candidates < n) throw invalidField(names.candidates, `at least ${n}, the pictures to keep`, candidates);
+  integer(names.n, n, 1, Math.min(MAX_PICTURES, maxCandidates));
+  const { candidates } = draft;
+  if (candidates !== undefined) integer(names.candidates, candidates, 1, maxCandidates);
+  if (candidates !== undefined && candidates < n)
+    throw invalidField(names.candidates, `at least ${n}, the pictures to keep`, candidates);
   integer(names.partials, partials, 0, MAX_PARTIALS);
   const seed = checkSeed(names.seed, draft.seed);
   const sampling = checkSampling(draft, names, limits.codebookSize);
   const decoder = draft.decoder || decoders[0]!;
   if (!decoders.includes(decoder)) throw invalidField(names.decoder, `one of ${decoders.join(', ')}`, decoder);
   return { prompt, pictures: n, candidates, seed, sampling, decoder, partials, encoding };
+}
+
+/**
+ * How many pictures are drawn and judged for a request.
+ *
+ * @param usual of the gateway's settings or the model, for a request that does not say
+ */
+export function candidatesOf(
+  { candidates, pictures }: Pick<GenerationRequest, 'candidates' | 'pictures'>,
+  usual: number,
+  maxCandidates: number,
+): number {
+  return candidates ?? Math.min(maxCandidates, Math.max(usual, pictures));
 }
 
 function checkSeed(name: string, given: number | bigint | undefined): number {
@@ -100,7 +113,7 @@ function checkSeed(name: string, given: number | bigint | undefined): number {
 function checkSampling(
   { temperature, topK, topP, guidance }: Sampling,
   names: FieldNames,
-  codebookSize = MAX_CODEBOOK_SIZE,
+  codebookSize = MAX_VOCABULARY_SIZE,
 ): Sampling {
   within(names.temperature, temperature, 0, MAX_TEMPERATURE);
   if (topK !== undefined) integer(names.topK, topK, 1, codebookSize);

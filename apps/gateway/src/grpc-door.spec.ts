@@ -88,7 +88,7 @@ describe('ImageGeneration', () => {
     [{ sampling: { guidance: -1 } }, 'sampling.guidance must be in [0, 50]; got -1'],
     [{ decoder: 'gif' }, 'decoder must be one of vqgan, preview; got "gif"'],
     [{ partialImages: 4 }, 'partial_images must be an integer in [0, 3]; got 4'],
-    [{ format: ImageFormat.UNRECOGNIZED }, 'format must be a format of ImageFormat; got -1'],
+    [{ format: ImageFormat.UNRECOGNIZED }, 'format must be a format of the contract, 0 to 4; got -1'],
     [{ compression: 50 }, 'compression must be absent with png; got 50'],
     [{ format: ImageFormat.IMAGE_FORMAT_JPEG, compression: 101 }, 'compression must be in [0, 100]; got 101'],
   ])('refuses %#', async (change, message) => {

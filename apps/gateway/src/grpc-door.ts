@@ -1,19 +1,21 @@
 import {
-  ImageFormat,
+  imageMessage,
+  readImageFormat,
   type DeepPartial,
   type GenerateRequest,
   type GenerateResponse,
+  type Image,
   type ImageGenerationServiceImplementation,
 } from '@clip-gen/contracts';
 import { ClipGenError } from '@clip-gen/errors';
 import { currentRequestId } from '@clip-gen/telemetry';
 import type { Core } from './core.ts';
 import { checkRequest, type FieldNames, type GenerationRequest } from './generation-request.ts';
-import { invalidField } from './invalid-field.ts';
-import { compressionQuality, type EncodedPicture, type PictureEncoding } from './picture-encoding.ts';
+import { compressionQuality, type EncodedPicture } from './picture-encoding.ts';
 import type { GenerationEvent } from './pipeline/generation-event.ts';
 
-const NAMES: FieldNames = {
+/** A request's fields by their names in the contract. */
+export const CONTRACT_FIELDS: FieldNames = {
   prompt: 'prompt',
   n: 'n',
   candidates: 'candidates',
@@ -24,21 +26,6 @@ const NAMES: FieldNames = {
   guidance: 'sampling.guidance',
   decoder: 'decoder',
   partials: 'partial_images',
-};
-
-const FORMATS: Readonly<Partial<Record<ImageFormat, PictureEncoding['format']>>> = {
-  [ImageFormat.IMAGE_FORMAT_UNSPECIFIED]: 'png',
-  [ImageFormat.IMAGE_FORMAT_RGB8]: 'rgb8',
-  [ImageFormat.IMAGE_FORMAT_PNG]: 'png',
-  [ImageFormat.IMAGE_FORMAT_JPEG]: 'jpeg',
-  [ImageFormat.IMAGE_FORMAT_WEBP]: 'webp',
-};
-
-const WIRE_FORMATS: Readonly<Record<PictureEncoding['format'], ImageFormat>> = {
-  rgb8: ImageFormat.IMAGE_FORMAT_RGB8,
-  png: ImageFormat.IMAGE_FORMAT_PNG,
-  jpeg: ImageFormat.IMAGE_FORMAT_JPEG,
-  webp: ImageFormat.IMAGE_FORMAT_WEBP,
 };
 
 /** The service ImageGeneration: the same pipeline as REST, for gRPC. */
@@ -63,23 +50,17 @@ export function imageGeneration(core: Core): ImageGenerationServiceImplementatio
 
 function readRequest(message: GenerateRequest, core: Core): GenerationRequest {
   const { prompt, n, candidates, seed, sampling, decoder, partialImages, compression } = message;
-  const format = FORMATS[message.format];
-  if (!format) throw invalidField('format', 'a format of ImageFormat', message.format);
+  const format = readImageFormat(message.format, 'format');
   const draft = {
     ...{ prompt, n, candidates, seed, decoder, ...sampling },
     partials: partialImages,
     encoding: { format, quality: compressionQuality(format, compression, 'compression') },
   };
-  return checkRequest(draft, core.limits(), NAMES);
+  return checkRequest(draft, core.limits(), CONTRACT_FIELDS);
 }
 
 function toResponse(event: GenerationEvent, { encoding }: GenerationRequest): DeepPartial<GenerateResponse> {
-  const image = ({ width, height, data }: EncodedPicture) => ({
-    format: WIRE_FORMATS[encoding.format],
-    width,
-    height,
-    data,
-  });
+  const image = (picture: EncodedPicture): Image => imageMessage({ layout: encoding.format, ...picture });
   switch (event.kind) {
     case 'accepted': {
       const { seed, candidates } = event;

@@ -1,9 +1,10 @@
-import { invalidField } from './invalid-field.ts';
+import type { ImageLayout } from '@clip-gen/contracts';
 import { encodeImage, resizeImage, type RgbImage } from '@clip-gen/image';
+import { invalidField } from './invalid-field.ts';
 
 /** How pictures leave the gateway. */
 export interface PictureEncoding {
-  readonly format: 'png' | 'jpeg' | 'webp' | 'rgb8';
+  readonly format: ImageLayout;
   /** 1–100, for JPEG and WebP; undefined: 90. */
   readonly quality?: number;
   /** What it is scaled to, by the command line's kernel; undefined: as decoded. */

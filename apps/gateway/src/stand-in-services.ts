@@ -11,7 +11,7 @@ import {
   type TransformerSamplerServiceImplementation,
 } from '@clip-gen/contracts';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
-import { serve, startServer, type GrpcServer } from '@clip-gen/serving';
+import { serve, startServer, type GrpcServer, type ServerTls } from '@clip-gen/serving';
 import { createLogger, Metrics } from '@clip-gen/telemetry';
 
 // Real servers of the three contracts for tests, with hashes in the place of models: what they answer is a function of
@@ -38,8 +38,13 @@ export interface StandIn {
   readonly switches: Switches;
 }
 
+/** What all of them take. */
+export interface StandInOptions {
+  readonly tls?: ServerTls;
+}
+
 /** @param at `127.0.0.1:0` unless the port of a server that was closed is to be taken again */
-export function standInEmbedding(at?: string): Promise<StandIn> {
+export function standInEmbedding(at?: string, { tls }: StandInOptions = {}): Promise<StandIn> {
   const switches = new Switches();
   const service: ClipEmbeddingServiceImplementation = {
     embedText: async ({ texts }, context) =>
@@ -65,11 +70,14 @@ export function standInEmbedding(at?: string): Promise<StandIn> {
       imageSize: STAND_IN.imageSide,
     }),
   };
-  return listen('clip-embedding', serve(ClipEmbeddingDefinition, service), switches, at);
+  return listen('clip-embedding', serve(ClipEmbeddingDefinition, service), switches, { at, tls });
 }
 
 /** @param codebookSize what it says and draws from; another than the decoder's for tests of misfits */
-export function standInSampler(at?: string, { codebookSize = STAND_IN.codebookSize } = {}): Promise<StandIn> {
+export function standInSampler(
+  at?: string,
+  { codebookSize = STAND_IN.codebookSize, tls }: StandInOptions & { codebookSize?: number } = {},
+): Promise<StandIn> {
   const switches = new Switches();
   const { gridTokens, embeddingSize } = STAND_IN;
   const service: TransformerSamplerServiceImplementation = {
@@ -93,11 +101,14 @@ export function standInSampler(at?: string, { codebookSize = STAND_IN.codebookSi
     },
     getSampler: async () => ({ weightsSha256: '00', conditionSize: embeddingSize, gridTokens, codebookSize }),
   };
-  return listen('transformer-sampler', serve(TransformerSamplerDefinition, service), switches, at);
+  return listen('transformer-sampler', serve(TransformerSamplerDefinition, service), switches, { at, tls });
 }
 
 /** @param tint added to the pictures, so that decoders of several names differ */
-export function standInDecoder(at?: string, { tint = 0 } = {}): Promise<StandIn> {
+export function standInDecoder(
+  at?: string,
+  { tint = 0, tls }: StandInOptions & { tint?: number } = {},
+): Promise<StandIn> {
   const switches = new Switches();
   const { gridSide, gridTokens, codebookSize, imageSide } = STAND_IN;
   const service: TokenDecoderServiceImplementation = {
@@ -158,12 +169,17 @@ export function standInDecoder(at?: string, { tint = 0 } = {}): Promise<StandIn>
     }
     return { format: ImageFormat.IMAGE_FORMAT_RGB8, width: imageSide, height: imageSide, data };
   };
-  return listen('token-decoder', serve(TokenDecoderDefinition, service), switches, at);
+  return listen('token-decoder', serve(TokenDecoderDefinition, service), switches, { at, tls });
 }
 
 type Served = Parameters<typeof startServer>[0]['services'][number];
 
-async function listen(name: string, service: Served, switches: Switches, at = '127.0.0.1:0'): Promise<StandIn> {
+async function listen(
+  name: string,
+  service: Served,
+  switches: Switches,
+  { at = '127.0.0.1:0', tls }: StandInOptions & { at?: string },
+): Promise<StandIn> {
   const server = await startServer({
     name,
     address: at,
@@ -171,6 +187,7 @@ async function listen(name: string, service: Served, switches: Switches, at = '1
     maxReceiveBytes: 4 << 20,
     logger: createLogger({ service: name, level: 'silent', format: 'json' }),
     metrics: new Metrics(),
+    ...(tls && { tls }),
   });
   server.setServing(true);
   return { server, address: `127.0.0.1:${server.port}`, switches };

@@ -38,6 +38,8 @@ export async function startTestGateway(flags: readonly string[] = [], { replicas
   };
   const { gateway, log } = await startQuietGateway(addresses, flags);
   const url = `http://127.0.0.1:${gateway.httpPort}`;
+  // A busy machine may not have answered the first question in time.
+  await until('the gateway is ready', async () => (await fetch(`${url}/readyz`)).ok);
   const grpc = connect(ImageGenerationDefinition, {
     name: 'gateway',
     addresses: [`127.0.0.1:${gateway.port}`],
@@ -96,10 +98,10 @@ export async function* readEvents(response: Response): AsyncGenerator<Record<str
   }
 }
 
-/** Waits until something holds. @throws what holds not after 5 seconds */
+/** Waits until something holds. @throws what holds not after half a minute */
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 5000; !(await holds());) {
-    if (Date.now() > end) throw new ClipGenError('deadline_exceeded', `not within 5 seconds: ${what}`);
+  for (const end = Date.now() + 30_000; !(await holds());) {
+    if (Date.now() > end) throw new ClipGenError('deadline_exceeded', `not within 30 seconds: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -9,7 +9,13 @@ const count = z.int().min(0).max(1_000_000_000);
 
 /** What all stages share. Defaults suit a data set of some ten thousand small pictures. */
 const common = {
-  batchSize: z.int().min(1).max(65_536).default(32).describe('Pictures a step'),
+  batchSize: z.int().min(1).max(65_536).default(32).describe('Pictures a run of the graph, in each process'),
+  accumulate: z
+    .int()
+    .min(1)
+    .max(65_536)
+    .default(1)
+    .describe('Runs of `batchSize` pictures whose gradients make one step: larger batches in the same memory'),
   epochs: z.int().min(1).max(100_000).default(100).describe('Passes over the data'),
   learningRate: z.number().positive().max(1).default(3e-4).describe('Peak of the schedule'),
   warmupEpochs: z.number().min(0).default(0.5).describe('Epochs of linear warm-up from 0; may be a fraction'),
@@ -154,8 +160,21 @@ export const gptTrainingSchema = z.strictObject({
   tokenNoise: fraction
     .default(0)
     .describe(
-      'Each picture draws a share from [0, this]; so many of the tokens before are replaced by random ones, so that the transformer learns to heed its condition and to recover from its own slips; 0 = none',
+      'Each picture draws a share from [0, this]; so many of the tokens before are replaced, half of them by random codes and half by those of other pictures at the same place, so that the transformer learns to heed its condition and to recover from its own slips; 0 = none',
     ),
+  support: z
+    .strictObject({
+      rows: z
+        .number()
+        .int()
+        .min(0)
+        .max(1 << 20)
+        .default(16_384)
+        .describe('Image embeddings kept beside the model, among which a text embedding is carried; 0 = none'),
+      temperature: z.number().positive().max(10).default(0.02).describe('Of the softmax over their cosines with it'),
+      neighbours: z.number().int().min(1).max(1024).default(32).describe('Nearest ones that take part'),
+    })
+    .prefault({}),
   embeddingLoss: z
     .number()
     .min(0)
@@ -194,4 +213,9 @@ function closestIssue(issue: Issue): Issue {
   const close = firsts.find((first) => (first.path.length > 0 || first.code === 'unrecognized_keys') === isObject);
   const found = close ?? firsts[0]!;
   return closestIssue({ ...found, path: [...issue.path, ...found.path] });
+}
+
+/** The environment, which is read here alone. */
+export function environment(): NodeJS.ProcessEnv {
+  return process.env;
 }

@@ -1,4 +1,5 @@
 import type { ImageDataset } from '@clip-gen/datasets';
+import type { BatchShare } from './distributed/batch-share.ts';
 
 /** Settings that may change between two runs of one training without changing what it learns. */
 export const FREE_SETTINGS: readonly string[] = ['checkpointSeconds', 'threads', 'validationBatches'];
@@ -10,11 +11,13 @@ const NAMED = 3;
  * What must agree for a training to go on, as JSON: the settings that shape its numbers, the pictures, and the frozen
  * networks it looks through.
  *
+ * @param whole pictures of a step; how they are divided among processes and runs may change
  * @param frozen hash of the frozen networks, where there are some
  */
-export function identityOf(settings: object, data: ImageDataset, frozen?: string): string {
-  const kept = Object.entries(settings).filter(([name]) => !FREE_SETTINGS.includes(name));
-  return JSON.stringify({ settings: Object.fromEntries(kept), data: data.fingerprint(), frozen });
+export function identityOf(settings: object, { whole }: BatchShare, data: ImageDataset, frozen?: string): string {
+  const kept = Object.entries(settings).filter(([name]) => !FREE_SETTINGS.includes(name) && name !== 'accumulate');
+  const shaping = { ...Object.fromEntries(kept), batchSize: whole };
+  return JSON.stringify({ settings: shaping, data: data.fingerprint(), frozen });
 }
 
 /** What differs between two identities, in words: `other settings (batchSize 8, now 4)`, `other pictures`. */

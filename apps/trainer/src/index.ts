@@ -1,1 +1,2 @@
+export { launchCommand } from './launch-command.ts';
 export { trainCommand } from './train-command.ts';

@@ -57,6 +57,9 @@ function notWritable(folder: string, cause: unknown): ClipGenError {
 export async function writeModel(folder: string, model: ModelFiles): Promise<void> {
   await mkdir(folder, { recursive: true });
   await writeSafetensors(join(folder, 'model.safetensors'), model.weights);
+  for (const [name, { tensors, metadata }] of model.tables ?? []) {
+    await writeSafetensors(join(folder, name), tensors, metadata);
+  }
   const texts = new Map([['config.json', `${JSON.stringify(model.config, null, 2)}\n`], ...(model.files ?? [])]);
   for (const [name, text] of texts) await replaceFile(join(folder, name), text);
 }

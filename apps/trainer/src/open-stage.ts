@@ -1,19 +1,23 @@
 import { join } from 'node:path';
 import { clipConfigSchema } from '@clip-gen/clip';
 import { isValidationFile, openImageDataset, type ImageDataset } from '@clip-gen/datasets';
+import { gptConfigSchema } from '@clip-gen/gpt';
 import { vqganConfigSchema } from '@clip-gen/vqgan';
 import { clipTrainingSchema, gptTrainingSchema, parseTraining, vqganTrainingSchema } from './config.ts';
+import { batchShare, wholeBatches } from './distributed/batch-share.ts';
+import { agree } from './distributed/synchronize.ts';
+import type { World } from './distributed/world.ts';
 import { loadFrozenModel } from './frozen-weights.ts';
 import { identityOf } from './identity.ts';
 import { prepareFolder } from './model-folder.ts';
 import { OutLock } from './out-lock.ts';
 import type { ProgressLine } from './progress-line.ts';
-import { wholeBatches, type Stage } from './stage.ts';
+import type { Stage } from './stage.ts';
 import { ClipStage } from './stages/clip-stage.ts';
 import type { PictureTokens } from './stages/encode-pictures.ts';
 import { GptStage } from './stages/gpt-stage.ts';
 import { loadPerceptual } from './stages/perceptual.ts';
-import { pictureTokens } from './stages/token-cache.ts';
+import { sharedPictureTokens } from './stages/token-cache.ts';
 import { VqganStage } from './stages/vqgan-stage.ts';
 import type { StopSignal } from './stop-signal.ts';
 import { runTraining, type LoopOptions, type TrainingSummary } from './training-loop.ts';
@@ -31,10 +35,12 @@ export interface StageFlags {
   readonly vqgan?: string;
   /** Folder of the trained CLIP, for `gpt`. */
   readonly clip?: string;
+  /** Folder of a trained transformer to start from, for `gpt`. */
+  readonly start?: string;
 }
 
 export interface OpenedStage {
-  run(options: Omit<LoopOptions, 'settings' | 'identity'>): Promise<TrainingSummary>;
+  run(options: Omit<LoopOptions, 'settings' | 'identity' | 'world'>): Promise<TrainingSummary>;
   close(): Promise<void>;
 }
 
@@ -50,6 +56,7 @@ interface Pictures {
  * settings and data have been checked.
  *
  * @param given settings, not checked yet
+ * @param world the processes that train together: rank 0 makes and locks `--out`, all must have the same pictures
  * @throws StoppedEarly when `stop` is requested meanwhile
  * @throws invalid_argument, not_found, data_corrupt, failed_precondition: one line each that names what to change
  */
@@ -59,15 +66,17 @@ export async function openStage(
   given: unknown,
   line: ProgressLine,
   stop: StopSignal,
+  world: World,
 ): Promise<OpenedStage> {
   switch (name) {
     case 'clip': {
       const settings = parseTraining(clipTrainingSchema, given);
+      ClipStage.check(settings, world);
       const { imageSize } = ClipStage.config(settings).vision;
       const pictures = await openPictures(flags.data, imageSize, true, settings.validationFraction, line, stop);
-      return finish(pictures, flags.out, settings, undefined, ({ training, validation }) =>
-        ClipStage.create(settings, training, validation),
-      );
+      return finish(pictures, flags.out, settings, world, undefined, ({ training, validation }) => ({
+        stage: ClipStage.create(settings, training, validation, world),
+      }));
     }
     case 'vqgan': {
       const settings = parseTraining(vqganTrainingSchema, given);
@@ -80,8 +89,11 @@ export async function openStage(
         pictures,
         flags.out,
         settings,
+        world,
         tokensOf ? [perceptual.hash, tokensOf.hash].join(' ') : perceptual.hash,
-        ({ training, validation }) => new VqganStage(settings, perceptual, training, validation, tokensOf),
+        ({ training, validation }) => ({
+          stage: new VqganStage(settings, perceptual, training, validation, tokensOf, world),
+        }),
       );
     }
     case 'gpt': {
@@ -90,6 +102,7 @@ export async function openStage(
         vqgan: await loadFrozenModel(flags.vqgan!, vqganConfigSchema),
         clip: await loadFrozenModel(flags.clip!, clipConfigSchema),
       };
+      const start = flags.start === undefined ? undefined : await loadFrozenModel(flags.start, gptConfigSchema);
       GptStage.config(settings, frozen); // what does not fit is refused before pictures are read and encoded
       const { imageSize } = frozen.vqgan.config;
       const pictures = await openPictures(flags.data, imageSize, false, settings.validationFraction, line, stop);
@@ -100,41 +113,70 @@ export async function openStage(
         line,
         checkStop: () => stop.check(),
       };
-      const tokensOf = (dataset: ImageDataset): Promise<PictureTokens> => pictureTokens(dataset, frozen, cache);
+      const tokensOf = (dataset: ImageDataset, known?: PictureTokens): Promise<PictureTokens> =>
+        sharedPictureTokens(dataset, frozen, cache, world, known);
       return finish(
         pictures,
         flags.out,
         settings,
-        `${frozen.vqgan.hash} ${frozen.clip.hash}`,
-        async ({ training, validation }) =>
-          new GptStage(settings, frozen, await tokensOf(training), validation && (await tokensOf(validation))),
+        world,
+        [frozen.vqgan.hash, frozen.clip.hash, ...(start ? [start.hash] : [])].join(' '),
+        async ({ training, validation }) => {
+          const [own, held] = [await tokensOf(training), validation && (await tokensOf(validation))];
+          const introduce = async (): Promise<void> => {
+            await tokensOf(training, own);
+            if (validation) await tokensOf(validation, held);
+          };
+          return { stage: new GptStage(settings, frozen, own, held, world, start), introduce };
+        },
       );
     }
   }
+}
+
+interface Built<B> {
+  readonly stage: Stage<B>;
+  /** Takes part in what the building of another process's stage asks of all. */
+  readonly introduce?: () => Promise<void>;
 }
 
 /** Builds the stage; when that fails, the pictures are closed, whose threads would keep the process alive. */
 async function finish<B>(
   pictures: Pictures,
   out: string,
-  settings: LoopOptions['settings'] & { readonly batchSize: number },
+  settings: LoopOptions['settings'] & { readonly batchSize: number; readonly accumulate: number },
+  world: World,
   frozenHash: string | undefined,
-  build: (pictures: Pictures) => Stage<B> | Promise<Stage<B>>,
+  build: (pictures: Pictures) => Built<B> | Promise<Built<B>>,
 ): Promise<OpenedStage> {
   let lock: OutLock | undefined;
   try {
-    wholeBatches(pictures.training.length, settings.batchSize);
-    await prepareFolder(out);
-    lock = await OutLock.acquire(out);
-    const stage = await build(pictures);
+    const share = batchShare(settings, world);
+    wholeBatches(pictures.training.length, share);
+    const identity = identityOf(settings, share, pictures.training, frozenHash);
+    await agree(identity, world);
+    if (world.isFirst) {
+      await prepareFolder(out);
+      lock = await OutLock.acquire(out);
+    }
+    const { stage, introduce } = await build(pictures);
     const held = lock;
-    const identity = identityOf(settings, pictures.training, frozenHash);
     return {
-      run: (options) => runTraining(stage, { ...options, settings, identity }),
+      run: ({ rejoin, ...options }) => {
+        // What a process that was started again does before its training, the others do with it.
+        const meetAgain =
+          rejoin &&
+          (async (): Promise<void> => {
+            await rejoin();
+            await agree(identity, world);
+            await introduce?.();
+          });
+        return runTraining(stage, { ...options, ...(meetAgain && { rejoin: meetAgain }), settings, identity, world });
+      },
       close: async () => {
         await stage.close();
         await pictures.close();
-        await held.release();
+        await held?.release();
       },
     };
   } catch (error) {

@@ -1,4 +1,3 @@
-import { ClipGenError } from '@clip-gen/errors';
 import type { RgbImage } from '@clip-gen/image';
 import type { Tensor } from '@clip-gen/tensor';
 
@@ -10,6 +9,8 @@ export interface StepContext {
   /** Steps taken since the beginning of the training. */
   readonly globalStep: number;
   readonly learningRate: number;
+  /** Told before the first value is changed: a step that fails earlier has left everything as it was. */
+  readonly onChange?: () => void;
 }
 
 /** What a stage keeps in a checkpoint besides the loop's own counters. */
@@ -23,6 +24,14 @@ export interface ModelFiles {
   readonly config: unknown;
   readonly weights: Iterable<readonly [string, Tensor]>;
   readonly files?: ReadonlyMap<string, string>;
+  /** Further safetensors files. */
+  readonly tables?: ReadonlyMap<string, TensorFile>;
+}
+
+/** What a safetensors file holds. */
+export interface TensorFile {
+  readonly tensors: readonly (readonly [string, Tensor])[];
+  readonly metadata: Readonly<Record<string, string>>;
 }
 
 /** Metrics on held-back pictures. */
@@ -34,10 +43,12 @@ export interface Validation {
 
 /**
  * One of the three trainings, as the loop sees it. A batch is a function of the pictures, the settings and
- * (epoch, step in the epoch) alone; what is drawn within a step, of the settings and the global step.
+ * (epoch, step in the epoch) alone; what is drawn within a step, of the settings and the global step. Where several
+ * processes train together, a stage gives and takes its own share of the batch; metrics are those of the whole.
  */
 export interface Stage<Batch = unknown> {
   readonly name: 'clip' | 'vqgan' | 'gpt';
+  /** Pictures of a step, of all processes together. */
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
   batches(epoch: number, startStep: number): AsyncIterable<Batch>;
@@ -45,30 +56,13 @@ export interface Stage<Batch = unknown> {
    * One update. `loss` is among the metrics, and `skipped` when a gradient was not finite, so that nothing was changed.
    */
   step(batch: Batch, context: StepContext): Promise<Metrics>;
-  /** None when there are no pictures to validate with. */
+  /** None when there are no pictures to validate with. All processes take part. */
   validate(): Promise<Validation | undefined>;
-  /** Pictures for people to look at, by tag. */
+  /** Pictures for people to look at, by tag; of one process alone. */
   illustrate(): Promise<ReadonlyMap<string, RgbImage>>;
   state(): StageState;
   /** @throws failed_precondition when the state is of another model; data_corrupt when the notes are damaged */
   restore(tensors: ReadonlyMap<string, Tensor>, notes: Readonly<Record<string, unknown>>): void;
   model(): ModelFiles;
   close(): Promise<void>;
-}
-
-/**
- * Steps of an epoch: whole batches only.
- *
- * @throws invalid_argument when there are fewer pictures than a batch
- */
-export function wholeBatches(pictures: number, batchSize: number): number {
-  if (batchSize > pictures) {
-    const bound = `at most the number of training pictures, ${pictures}`;
-    const fitting = 2 ** Math.floor(Math.log2(Math.max(1, pictures)));
-    throw new ClipGenError(
-      'invalid_argument',
-      `batchSize must be ${bound}; got ${batchSize}; e.g. --set batchSize=${fitting}`,
-    );
-  }
-  return Math.floor(pictures / batchSize);
 }

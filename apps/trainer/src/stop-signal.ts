@@ -6,8 +6,11 @@ export class StoppedEarly extends Error {
   override readonly name = 'StoppedEarly';
 }
 
+const SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGUSR1'];
+
 /**
- * A request to stop: the first Ctrl-C or SIGTERM, or a call of `request`. A second signal ends the process at once.
+ * A request to stop: the first Ctrl-C, SIGTERM or SIGUSR1, the end of the launcher, or a call of `request`. A second
+ * signal ends the process at once.
  */
 export class StopSignal {
   /** Work goes on that `during` no longer waits for. */
@@ -15,6 +18,7 @@ export class StopSignal {
   readonly #controller = new AbortController();
   readonly #onRequest: () => void;
   readonly #handler: () => void;
+  readonly #onLauncherLost = (): void => this.request();
 
   constructor(onRequest: () => void) {
     this.#onRequest = onRequest;
@@ -22,8 +26,9 @@ export class StopSignal {
       if (this.requested) process.exit(STOPPED_EXIT_CODE);
       this.request();
     };
-    process.on('SIGINT', this.#handler);
-    process.on('SIGTERM', this.#handler);
+    for (const signal of SIGNALS) process.on(signal, this.#handler);
+    process.on('disconnect', this.#onLauncherLost);
+    process.channel?.unref(); // listening must not keep the process alive
   }
 
   get requested(): boolean {
@@ -69,7 +74,7 @@ export class StopSignal {
   }
 
   dispose(): void {
-    process.off('SIGINT', this.#handler);
-    process.off('SIGTERM', this.#handler);
+    for (const signal of SIGNALS) process.off(signal, this.#handler);
+    process.off('disconnect', this.#onLauncherLost);
   }
 }

@@ -1,4 +1,11 @@
+import { availableParallelism } from 'node:os';
+import { ClipGenError } from '@clip-gen/errors';
 import { Command, Option } from 'commander';
+import { environment } from './config.ts';
+import { launchLocally, tellLauncher, withoutOptions } from './distributed/launch.ts';
+import { integer } from './distributed/number-option.ts';
+import { readRank } from './distributed/rank-environment.ts';
+import { World } from './distributed/world.ts';
 import { openStage, type StageFlags, type StageName } from './open-stage.ts';
 import { checkFolder } from './model-folder.ts';
 import { OutLock } from './out-lock.ts';
@@ -9,6 +16,9 @@ import { STOPPED_EXIT_CODE, StoppedEarly, StopSignal } from './stop-signal.ts';
 interface TrainFlags extends StageFlags {
   readonly config?: string;
   readonly set: readonly string[];
+  readonly nproc?: number;
+  readonly accumulate?: number;
+  readonly maxRestarts?: number;
 }
 
 /** `clip-gen train clip|vqgan|gpt`, as a command of the command line. */
@@ -24,7 +34,11 @@ A model is trained in three stages, each into a folder of its own:
   clip-gen train gpt   --data photos --out my-model/gpt --vqgan my-model/vqgan --clip my-model/clip
   clip-gen generate "a red bicycle" --model my-model
 
-Ctrl-C writes a checkpoint and leaves with exit code ${STOPPED_EXIT_CODE}; the same command goes on exactly where it stopped.
+Ctrl-C (or SIGTERM or SIGUSR1 to any process) writes a checkpoint and leaves with exit code ${STOPPED_EXIT_CODE}; the same
+command goes on exactly where it stopped.
+
+  clip-gen train vqgan … --nproc 4            # four processes of this machine: each batch is four times as large
+  clip-gen launch --help                      # several machines
 Watch with: tensorboard --logdir my-model`,
   );
   for (const stage of ['clip', 'vqgan', 'gpt'] as const) {
@@ -39,6 +53,23 @@ Watch with: tensorboard --logdir my-model`,
           .argParser((value: string, before: string[]) => [...before, value])
           .default([] as string[], 'none'),
       )
+      .addOption(
+        new Option(
+          '--nproc <count>',
+          'processes of this machine that train together: a batch is batchSize times these',
+        ).argParser(integer(1, 1024)),
+      )
+      .addOption(
+        new Option('--accumulate <runs>', 'runs of batchSize pictures in each process before a step').argParser(
+          integer(1, 65_536),
+        ),
+      )
+      .addOption(
+        new Option(
+          '--max-restarts <count>',
+          'with --nproc: processes that are started again when they are lost',
+        ).argParser(integer(0, 1_000_000)),
+      )
       .action(async (flags: TrainFlags) => {
         process.exitCode = await trainStage(stage, flags);
       });
@@ -51,7 +82,8 @@ Watch with: tensorboard --logdir my-model`,
     if (stage === 'gpt') {
       command
         .requiredOption('--vqgan <folder>', 'the trained VQGAN')
-        .requiredOption('--clip <folder>', 'the trained CLIP');
+        .requiredOption('--clip <folder>', 'the trained CLIP')
+        .option('--start <folder>', 'a trained transformer whose weights this training starts from');
     }
   }
   return train;
@@ -63,11 +95,18 @@ const DESCRIPTIONS = {
   gpt: 'From a CLIP embedding to tokens, on pictures alone',
 } as const;
 
+/** Why the others end when one process was stopped before the first step. */
+const STOPPED = 'stopped before the first step';
+
 async function trainStage(name: StageName, flags: TrainFlags): Promise<number> {
+  const rank = readRank(environment());
+  if (flags.nproc !== undefined && flags.nproc > 1) return launchHere(flags, rank !== undefined);
+  const speaks = (rank?.rank ?? 0) === 0;
   let running = false;
   const line = new ProgressLine(process.stdout, undefined, () => stop.request());
+  if (!speaks) line.silence();
   const stop = new StopSignal(() => {
-    line.print(running ? 'stopping after this step; the checkpoint comes first' : 'stopping before the first step');
+    line.print(running ? 'stopping after this step; the checkpoint comes first' : STOPPING_EARLY);
   });
   const onOutputError = (error: NodeJS.ErrnoException): void => {
     if (error.code !== 'EPIPE') throw error;
@@ -75,17 +114,28 @@ async function trainStage(name: StageName, flags: TrainFlags): Promise<number> {
     stop.request();
   };
   process.stdout.on('error', onOutputError);
+  let world = World.alone();
   try {
     const settings = await readSettings(flags.config, flags.set);
-    await checkFolder(flags.out);
-    await OutLock.check(flags.out);
-    const { run, close } = await openStage(name, flags, settings, line, stop);
+    if (flags.accumulate !== undefined) settings['accumulate'] = flags.accumulate;
+    if (rank) settings['threads'] ||= threadsOfOne(rank.localWorldSize);
+    if (speaks) {
+      await checkFolder(flags.out);
+      await OutLock.check(flags.out);
+    }
+    if (rank) {
+      world = await stop.during(World.join(rank), (late) => late.close());
+      tellLauncher(world);
+      line.print(`${name}: ${world.size} processes train together`);
+    }
+    const { run, close } = await openStage(name, flags, settings, line, stop, world);
     try {
       running = true;
       const { finished, progress } = await run({
         out: flags.out,
         progress: line,
         stopRequested: () => stop.requested,
+        ...(rank?.elastic ? { rejoin: () => rejoin(world, stop) } : {}),
       });
       if (finished) line.print(`${name}: done after ${progress.globalStep} steps; the model is in ${flags.out}`);
       else line.print(`${name}: stopped at step ${progress.globalStep}; run the same command to go on`);
@@ -94,15 +144,55 @@ async function trainStage(name: StageName, flags: TrainFlags): Promise<number> {
       await close();
     }
   } catch (error) {
-    if (!(error instanceof StoppedEarly)) throw error;
+    const stoppedElsewhere = error instanceof ClipGenError && error.message.endsWith(STOPPED);
+    if (!(error instanceof StoppedEarly) && !stoppedElsewhere) {
+      world.abort(error instanceof Error ? error.message : String(error));
+      throw error;
+    }
+    world.abort(STOPPED);
     line.print(`${name}: stopped before the first step; run the same command to begin again`);
     // Nothing has been opened for writing yet; decoding threads would hold the process until the last picture.
-    if (stop.abandoned) process.exit(STOPPED_EXIT_CODE);
+    if (stop.abandoned) {
+      await world.close();
+      process.exit(STOPPED_EXIT_CODE);
+    }
     return STOPPED_EXIT_CODE;
   } finally {
+    await world.close();
     stop.dispose();
     // A write that failed just now is told in the next turn.
     await new Promise((resolve) => setImmediate(resolve));
     process.stdout.off('error', onOutputError);
   }
+}
+
+const STOPPING_EARLY = 'stopping before the first step';
+
+/** Threads of the engine for each of several processes of this host. */
+function threadsOfOne(processes: number): number {
+  return Math.max(1, Math.floor(availableParallelism() / processes));
+}
+
+/** After a loss: another process can be lost while they come together again. */
+async function rejoin(world: World, stop: StopSignal): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await stop.during(world.rejoin(), () => world.close());
+      return tellLauncher(world);
+    } catch (error) {
+      if (tries === REJOIN_TRIES || !world.isLoss(error)) throw error;
+    }
+  }
+}
+
+const REJOIN_TRIES = 3;
+
+/** Starts the same command as several processes of this host. */
+function launchHere({ nproc, maxRestarts }: TrainFlags, isRank: boolean): Promise<number> {
+  if (isRank) {
+    const message = '--nproc must not be given to a process that has RANK and WORLD_SIZE: it is one of several already';
+    throw new ClipGenError('invalid_argument', message);
+  }
+  const words = withoutOptions(process.argv.slice(1), ['--nproc', '--max-restarts']);
+  return launchLocally([process.execPath, ...process.execArgv, ...words], nproc!, maxRestarts ?? 0);
 }

@@ -1,6 +1,7 @@
 import { initialize, type ParameterSpec } from '@clip-gen/nn';
-import { AdamW, defaultDecay, ParameterArena, type StepResult } from '@clip-gen/optimizer';
+import { AdamW, defaultDecay, gradientSquares, ParameterArena, type StepResult } from '@clip-gen/optimizer';
 import type { Tensor } from '@clip-gen/tensor';
+import type { World } from './distributed/world.ts';
 import { savedTensor } from './saved-state.ts';
 
 export interface TrainableOptions {
@@ -10,17 +11,22 @@ export interface TrainableOptions {
   readonly gradientClip: number;
   readonly averageDecay: number;
   readonly seed: number;
+  /** Runs of the graph whose gradients are averaged in one update. */
+  readonly accumulate: number;
 }
 
 type FloatTensor = Tensor<'float32'>;
+
+/** Gradients are reduced in pieces of so many bytes: what is there already is measured while the rest is on its way. */
+const BUCKET_BYTES = 2 ** 24;
 
 /** The parameters that one optimiser moves: values, gradients, moments and perhaps a moving average. */
 export class Trainable {
   readonly arena: ParameterArena;
   /** Values by name, as a session's feeds: the arena's own tensors, valid for its life. */
   readonly values: Readonly<Record<string, FloatTensor>>;
-  /** Gradients by `grad.<name>`, as a session's `into`. */
-  readonly gradients: Readonly<Record<string, FloatTensor>>;
+  readonly #gradients: Readonly<Record<string, FloatTensor>>;
+  readonly #microGradients: Readonly<Record<string, FloatTensor>>;
   readonly #adam: AdamW;
   readonly #options: TrainableOptions;
 
@@ -29,10 +35,11 @@ export class Trainable {
     this.#options = options;
     this.arena = new ParameterArena(
       specs.map(({ name, shape }) => ({ name, shape, decay: defaultDecay(name, shape) })),
-      { averages: options.averageDecay > 0 },
+      { averages: options.averageDecay > 0, microGradients: options.accumulate > 1 },
     );
     this.values = Object.fromEntries(this.arena.values);
-    this.gradients = Object.fromEntries([...this.arena.gradients].map(([name, value]) => [gradientName(name), value]));
+    this.#gradients = byGradientName(this.arena.gradients);
+    this.#microGradients = byGradientName(this.arena.microGradients);
     const { beta1, beta2, weightDecay } = options;
     this.#adam = new AdamW(this.arena, { beta1, beta2, epsilon: 1e-8, weightDecay });
     for (const [name, start] of initialize(specs, options.seed)) this.arena.values.get(name)!.data.set(start.data);
@@ -48,16 +55,52 @@ export class Trainable {
     if (this.#options.averageDecay > 0) this.arena.updateAverage(0);
   }
 
-  /** One update from the gradients; a step with a non-finite gradient changes nothing. */
-  step(learningRate: number): StepResult {
-    const { gradientClip, averageDecay } = this.#options;
-    const result = this.#adam.step({ learningRate, ...(gradientClip > 0 ? { maxNorm: gradientClip } : {}) });
+  /** Where a run of the graph writes its gradients, by `grad.<name>`, as a session's `into`. @param run from 0 on */
+  into(run = 0): Readonly<Record<string, FloatTensor>> {
+    return run === 0 ? this.#gradients : this.#microGradients;
+  }
+
+  /** Takes in what a run has written. */
+  accumulate(run: number): void {
+    if (run > 0) this.arena.accumulateMicroGradients();
+  }
+
+  /**
+   * One update from the mean of the gradients of all runs and processes, clipped as a whole; a step with a gradient that
+   * is not finite on any process changes nothing on all.
+   *
+   * @param onChange told before the first value is changed
+   */
+  async step(learningRate: number, world: World, onChange?: () => void): Promise<StepResult> {
+    const { gradientClip, averageDecay, accumulate } = this.#options;
+    const norm = await this.#reduce(world);
+    onChange?.();
+    const result = this.#adam.step({
+      learningRate,
+      ...(norm === undefined ? {} : { norm }),
+      gradientScale: 1 / accumulate,
+      ...(gradientClip > 0 ? { maxNorm: gradientClip } : {}),
+    });
     if (averageDecay > 0 && !result.skipped) {
       // Young averages forget fast, so that they do not hold on to the random start.
       const steps = Math.max(...Object.values(this.steps));
       this.arena.updateAverage(Math.min(averageDecay, (1 + steps) / (10 + steps)));
     }
     return result;
+  }
+
+  /** Averages the gradients over the processes. @returns their norm, which is found meanwhile; none where there is one */
+  async #reduce(world: World): Promise<number | undefined> {
+    if (world.size === 1) return undefined;
+    const buckets = this.arena.buckets('gradients', BUCKET_BYTES);
+    const arrivals = buckets.map(({ view }) => world.mean([view]));
+    for (const arrival of arrivals) arrival.catch(() => undefined); // told when its turn comes
+    let squares = 0;
+    for (const [i, { slices }] of buckets.entries()) {
+      await arrivals[i];
+      squares = gradientSquares(slices, squares);
+    }
+    return Math.sqrt(squares);
   }
 
   /** The weights to use: the moving average where there is one. */
@@ -83,6 +126,10 @@ export class Trainable {
     for (const [own, tensor] of pairs) own.data.set(tensor.data);
     this.#adam.restore({ steps });
   }
+}
+
+function byGradientName(tensors: ReadonlyMap<string, FloatTensor>): Record<string, FloatTensor> {
+  return Object.fromEntries([...tensors].map(([name, value]) => [gradientName(name), value]));
 }
 
 /** Name of the graph output that is a parameter's gradient. */

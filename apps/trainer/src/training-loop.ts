@@ -4,6 +4,8 @@ import { encodeImage } from '@clip-gen/image';
 import { EventWriter } from '@clip-gen/tensorboard';
 import { CheckpointFolder, type Progress } from './checkpoint.ts';
 import type { CommonTraining } from './config.ts';
+import { synchronize } from './distributed/synchronize.ts';
+import { World } from './distributed/world.ts';
 import { learningRates } from './learning-rate.ts';
 import { writeModel } from './model-folder.ts';
 import { prefixed } from './prefixed.ts';
@@ -20,6 +22,13 @@ export interface LoopOptions {
   /** What must agree for a checkpoint to be continued. */
   readonly identity: string;
   readonly progress: ProgressLine;
+  /** The processes that train together; default this one alone. */
+  readonly world?: World;
+  /**
+   * Brings the processes together again after one was lost; then the training goes on from the newest state that any of
+   * them holds. Without it a loss ends the training.
+   */
+  readonly rejoin?: () => Promise<void>;
   /** Asked before the first step and after each. */
   readonly stopRequested: () => boolean;
   /** Told of each step: for tests and for other front ends. */
@@ -39,97 +48,176 @@ const LOG_STEPS = 10;
 const MAX_SKIPPED = 100;
 
 /**
- * Runs a stage to its end or until it is asked to stop, from the latest checkpoint in `out/checkpoints` if there is
- * one. Continues exactly: the losses are those of an uninterrupted run.
+ * Runs a stage to its end or until any process is asked to stop, from the latest checkpoint in `out/checkpoints` if there
+ * is one. Continues exactly: the losses are those of an uninterrupted run. Rank 0 alone reads and writes files.
  *
  * @throws failed_precondition when the checkpoint is of another training
  * @throws internal when the training has diverged for good
  * @throws data_corrupt when there are checkpoints and none is whole
+ * @throws unavailable when a process is lost and may not be replaced
  */
 export async function runTraining<Batch>(stage: Stage<Batch>, options: LoopOptions): Promise<TrainingSummary> {
-  const { out, settings, progress: line } = options;
-  const folder = new CheckpointFolder(join(out, 'checkpoints'), stage.name, options.identity);
-  const saved = await folder.load((message) => line.print(message));
-  let place: Progress = { epoch: 0, stepInEpoch: 0, globalStep: 0, bestScore: null };
-  if (saved) {
-    stage.restore(saved.tensors, saved.notes);
-    place = saved.progress;
-    line.print(`${stage.name}: going on at epoch ${place.epoch + 1}, step ${place.stepInEpoch}`);
+  return new TrainingLoop(stage, options).run();
+}
+
+class TrainingLoop<Batch> {
+  readonly #stage: Stage<Batch>;
+  readonly #options: LoopOptions;
+  readonly #world: World;
+  readonly #folder: CheckpointFolder;
+  readonly #smoothed = new SmoothedMetrics();
+  #log: EventWriter | undefined;
+  #place: Progress = { epoch: 0, stepInEpoch: 0, globalStep: 0, bestScore: null };
+  /** Whether memory holds the state of `#place`, not one in the middle of a step. */
+  #intact = false;
+  #lastSave = performance.now();
+  #secondsPerStep = 0;
+  #skippedInARow = 0;
+
+  constructor(stage: Stage<Batch>, options: LoopOptions) {
+    this.#stage = stage;
+    this.#options = options;
+    this.#world = options.world ?? World.alone();
+    this.#folder = new CheckpointFolder(join(options.out, 'checkpoints'), stage.name, options.identity);
   }
-  const begun = place;
-  const rate = learningRates(settings, stage.stepsPerEpoch);
-  const log = await EventWriter.open(join(out, 'events'));
-  const smoothed = new SmoothedMetrics();
-  let lastSave = performance.now();
-  let secondsPerStep = 0;
-  let skippedInARow = 0;
-  const save = async (): Promise<void> => {
-    await folder.save(place, stage.state());
-    await writeModel(out, stage.model());
-    lastSave = performance.now();
-  };
-  try {
-    while (place.epoch < settings.epochs) {
-      if (options.stopRequested()) {
-        if (place !== begun) await save();
-        return { finished: false, progress: place };
+
+  async run(): Promise<TrainingSummary> {
+    const { out, progress: line, rejoin } = this.#options;
+    let continues = false;
+    if (this.#world.isFirst) {
+      const saved = await this.#folder.load((message) => line.print(message));
+      if (saved) {
+        this.#stage.restore(saved.tensors, saved.notes);
+        this.#place = saved.progress;
+        continues = true;
+      }
+      this.#intact = true;
+      this.#log = await EventWriter.open(join(out, 'events'));
+    }
+    try {
+      for (;;) {
+        try {
+          return await this.#goOn(continues);
+        } catch (error) {
+          if (!rejoin || !this.#world.isLoss(error)) throw error;
+          line.print(`${this.#stage.name}: ${(error as Error).message}; waiting for all processes to join again`);
+          await rejoin();
+          continues = true;
+        }
+      }
+    } finally {
+      await this.#log?.close();
+    }
+  }
+
+  /** From the state of the process that has come furthest. @param tell whether to say where that is */
+  async #goOn(tell: boolean): Promise<TrainingSummary> {
+    this.#place = await synchronize(this.#stage, this.#world, this.#intact ? this.#place : undefined);
+    this.#intact = true;
+    const { epoch, stepInEpoch } = this.#place;
+    if (tell) {
+      this.#options.progress.print(`${this.#stage.name}: going on at epoch ${epoch + 1}, step ${stepInEpoch}`);
+    }
+    return this.#train();
+  }
+
+  async #train(): Promise<TrainingSummary> {
+    const { settings } = this.#options;
+    const begun = this.#place;
+    while (this.#place.epoch < settings.epochs) {
+      if (await this.#stopping()) {
+        if (this.#place !== begun) await this.#save();
+        return { finished: false, progress: this.#place };
       }
       let started = performance.now();
-      for await (const batch of stage.batches(place.epoch, place.stepInEpoch)) {
-        const learningRate = rate(place.globalStep);
-        const metrics = await stage.step(batch, { epoch: place.epoch, globalStep: place.globalStep, learningRate });
-        place = { ...place, stepInEpoch: place.stepInEpoch + 1, globalStep: place.globalStep + 1 };
-        options.onStep?.(place.globalStep, metrics);
-        skippedInARow = metrics['skipped'] ? skippedInARow + 1 : 0;
-        if (skippedInARow > 0) reportSkipped(skippedInARow, place.globalStep, settings.learningRate, line);
-        const seconds = (performance.now() - started) / 1000;
-        secondsPerStep = secondsPerStep === 0 ? seconds : 0.9 * secondsPerStep + 0.1 * seconds;
-        const imagesPerSecond = stage.batchSize / secondsPerStep;
-        smoothed.add(metrics);
-        if (place.globalStep % LOG_STEPS === 0) {
-          const speed = { learning_rate: learningRate, images_per_second: imagesPerSecond };
-          log.scalars(prefixed('train/', { ...metrics, ...speed }), place.globalStep);
+      for await (const batch of this.#stage.batches(this.#place.epoch, this.#place.stepInEpoch)) {
+        await this.#step(batch, started);
+        if (await this.#stopping()) {
+          await this.#save();
+          return { finished: false, progress: this.#place };
         }
-        const stepsLeft = (settings.epochs - place.epoch) * stage.stepsPerEpoch - place.stepInEpoch;
-        line.update({
-          stage: stage.name,
-          epoch: place.epoch,
-          epochs: settings.epochs,
-          step: place.stepInEpoch,
-          stepsPerEpoch: stage.stepsPerEpoch,
-          metrics: smoothed.values,
-          imagesPerSecond,
-          secondsLeft: stepsLeft * secondsPerStep,
-        });
-        if (options.stopRequested()) {
-          await save();
-          return { finished: false, progress: place };
-        }
-        if (performance.now() - lastSave > settings.checkpointSeconds * 1000) await save();
+        if (performance.now() - this.#lastSave > settings.checkpointSeconds * 1000) await this.#save();
         started = performance.now();
       }
-      place = { ...place, epoch: place.epoch + 1, stepInEpoch: 0 };
-      const validation = await stage.validate();
-      if (validation) {
-        const { score, metrics } = validation;
-        log.scalars(prefixed('validation/', metrics), place.globalStep);
-        const shown = Object.entries(metrics).map(([name, value]) => `${name} ${value.toPrecision(5)}`);
-        line.print(`${stage.name}: epoch ${place.epoch}/${settings.epochs} validation  ${shown.join('  ')}`);
-        if (Number.isFinite(score) && (place.bestScore === null || score < place.bestScore)) {
-          place = { ...place, bestScore: score };
-          await folder.saveBest(place, stage.state());
+      await this.#endEpoch();
+    }
+    await this.#save();
+    return { finished: true, progress: this.#place };
+  }
+
+  /** Whether any process has been asked to. */
+  #stopping(): Promise<boolean> {
+    return this.#world.any(this.#options.stopRequested());
+  }
+
+  /** @param started when waiting for the batch began */
+  async #step(batch: Batch, started: number): Promise<void> {
+    const { settings, progress: line } = this.#options;
+    const stage = this.#stage;
+    const { epoch, globalStep, stepInEpoch } = this.#place;
+    const learningRate = learningRates(settings, stage.stepsPerEpoch)(globalStep);
+    const onChange = (): void => void (this.#intact = false);
+    const metrics = await stage.step(batch, { epoch, globalStep, learningRate, onChange });
+    this.#place = { ...this.#place, stepInEpoch: stepInEpoch + 1, globalStep: globalStep + 1 };
+    this.#intact = true;
+    this.#options.onStep?.(this.#place.globalStep, metrics);
+    this.#skippedInARow = metrics['skipped'] ? this.#skippedInARow + 1 : 0;
+    if (this.#skippedInARow > 0) {
+      reportSkipped(this.#skippedInARow, this.#place.globalStep, settings.learningRate, line);
+    }
+    const seconds = (performance.now() - started) / 1000;
+    this.#secondsPerStep = this.#secondsPerStep === 0 ? seconds : 0.9 * this.#secondsPerStep + 0.1 * seconds;
+    const imagesPerSecond = stage.batchSize / this.#secondsPerStep;
+    this.#smoothed.add(metrics);
+    if (this.#place.globalStep % LOG_STEPS === 0) {
+      const speed = { learning_rate: learningRate, images_per_second: imagesPerSecond };
+      this.#log?.scalars(prefixed('train/', { ...metrics, ...speed }), this.#place.globalStep);
+    }
+    const stepsLeft = (settings.epochs - epoch) * stage.stepsPerEpoch - this.#place.stepInEpoch;
+    line.update({
+      stage: stage.name,
+      epoch,
+      epochs: settings.epochs,
+      step: this.#place.stepInEpoch,
+      stepsPerEpoch: stage.stepsPerEpoch,
+      metrics: this.#smoothed.values,
+      imagesPerSecond,
+      secondsLeft: stepsLeft * this.#secondsPerStep,
+    });
+  }
+
+  async #endEpoch(): Promise<void> {
+    const { settings, progress: line, out } = this.#options;
+    const stage = this.#stage;
+    this.#place = { ...this.#place, epoch: this.#place.epoch + 1, stepInEpoch: 0 };
+    const { epoch, globalStep, bestScore } = this.#place;
+    const validation = await stage.validate();
+    if (validation) {
+      const { score, metrics } = validation;
+      this.#log?.scalars(prefixed('validation/', metrics), globalStep);
+      const shown = Object.entries(metrics).map(([name, value]) => `${name} ${value.toPrecision(5)}`);
+      line.print(`${stage.name}: epoch ${epoch}/${settings.epochs} validation  ${shown.join('  ')}`);
+      if (Number.isFinite(score) && (bestScore === null || score < bestScore)) {
+        this.#place = { ...this.#place, bestScore: score };
+        if (this.#world.isFirst) {
+          await this.#folder.saveBest(this.#place, stage.state());
           await writeModel(join(out, BEST_FOLDER), stage.model());
         }
       }
-      for (const [tag, image] of await stage.illustrate()) {
-        const png = await encodeImage(image, { format: 'png' });
-        log.image(tag, { png, width: image.width, height: image.height }, place.globalStep);
-      }
     }
-    await save();
-    return { finished: true, progress: place };
-  } finally {
-    await log.close();
+    if (!this.#world.isFirst) return;
+    for (const [tag, image] of await stage.illustrate()) {
+      const png = await encodeImage(image, { format: 'png' });
+      this.#log?.image(tag, { png, width: image.width, height: image.height }, globalStep);
+    }
+  }
+
+  async #save(): Promise<void> {
+    this.#lastSave = performance.now();
+    if (!this.#world.isFirst) return;
+    await this.#folder.save(this.#place, this.#stage.state());
+    await writeModel(this.#options.out, this.#stage.model());
+    this.#lastSave = performance.now();
   }
 }
 

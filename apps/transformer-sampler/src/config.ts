@@ -8,6 +8,11 @@ export const SAMPLER_SETTINGS = defineSettings('transformer-sampler', {
     description:
       "The model's folder, or that of its transformer alone; a relative path starts at the working directory.",
   }),
+  generationDefaults: text({
+    default: '',
+    description:
+      'A file like generation.json, for what requests leave unset; empty: generation.json in the model’s folder, if it is there.',
+  }),
   ...serviceSettings({ address: 50_052, metricsAddress: 9052 }),
   concurrency: integer({
     default: 1,

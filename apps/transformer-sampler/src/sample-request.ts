@@ -53,10 +53,10 @@ export function readSampleRequest(
     seed: Number(seed),
     candidates,
     firstCandidate,
-    temperature: given(sampling?.temperature, defaults.temperature),
+    temperature: sampling?.temperature ?? defaults.temperature,
     topK: sampling?.topK ?? defaults.topK,
-    topP: given(sampling?.topP, defaults.topP),
-    guidance: given(sampling?.guidance, defaults.guidance),
+    topP: sampling?.topP ?? defaults.topP,
+    guidance: sampling?.guidance ?? defaults.guidance,
   };
   const valid = sampler.validate(conditions, asked);
   return { conditions, tokens: { ...valid, ...valid.sampling } };
@@ -68,12 +68,4 @@ function readUnitVector(values: readonly number[], name: string, width: number):
   const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
   if (!(Math.abs(length - 1) <= UNIT_TOLERANCE)) throw invalidArgument(name, 'of length 1', length);
   return vector;
-}
-
-/**
- * The contract's `float` has no 0.95; it arrives as 0.949999988. The shortest decimal that is the same float gives back
- * what was meant, and with it the tokens that a caller in this process gets for 0.95.
- */
-function given(value: number | undefined, fallback: number): number {
-  return value === undefined ? fallback : Number(value.toPrecision(7));
 }

@@ -22,6 +22,8 @@ export interface SamplerServiceParts {
   /** Of the sampler's weights. */
   readonly weightsSha256: string;
   readonly defaults: SamplingDefaults;
+  /** What the model says of the number of candidates; for callers who have none of their own. */
+  readonly defaultCandidates: number;
   readonly limits: SampleLimits;
   readonly buffer: EventBufferOptions;
   /** Whose turn it is. */
@@ -35,7 +37,7 @@ export interface SamplerServiceParts {
  * sent without it.
  */
 export function samplerService(parts: SamplerServiceParts): TransformerSamplerServiceImplementation {
-  const { sampler, weightsSha256, defaults, limits, queue } = parts;
+  const { sampler, weightsSha256, defaults, defaultCandidates, limits, queue } = parts;
   return {
     async *sample(request, { signal }) {
       const asked = readSampleRequest(request, sampler, defaults, limits);
@@ -69,6 +71,7 @@ export function samplerService(parts: SamplerServiceParts): TransformerSamplerSe
         gridTokens: tokens,
         codebookSize: vocabularySize,
         defaults,
+        defaultCandidates,
       });
     },
   };

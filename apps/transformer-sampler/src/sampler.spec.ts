@@ -11,7 +11,7 @@ import { openGptPart, TokenSampler, writeTinyModel } from '@clip-gen/generation'
 import type { Running } from '@clip-gen/service';
 import { connect } from '@clip-gen/serving';
 import { grpcFrame, rawGrpcCall, temporaryFolder } from '@clip-gen/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { SAMPLER_SETTINGS } from './config.ts';
 import { startSampler } from './start-sampler.ts';
 
@@ -125,16 +125,20 @@ describe('Sample', () => {
   it('says what is served', async () => {
     const { client } = await start();
     const { weightsSha256, defaults, ...sizes } = await client.getSampler({});
-    expect(sizes).toEqual({ conditionSize: E, gridTokens: T, codebookSize: 300 });
+    expect(sizes).toEqual({ conditionSize: E, gridTokens: T, codebookSize: 300, defaultCandidates: 16 });
     expect(weightsSha256).toMatch(/^[0-9a-f]{64}$/);
     expect(defaults).toMatchObject({ temperature: 1, topK: 300, guidance: 1 });
     const [started] = await collect(client.sample(request({ sampling: { topK: 5 } })));
     expect(started?.event).toMatchObject({ value: { sampling: { ...defaults, topK: 5 } } });
+    // To the last bit: what a float would round draws other tokens than a process by itself.
+    const exact = { temperature: 0.1 + 0.2, topK: 300, topP: 0.95, guidance: 1.7000000000000002 };
+    const [precise] = await collect(client.sample(request({ sampling: exact })));
+    expect(precise?.event).toMatchObject({ value: { sampling: exact } });
   });
 
   it("draws as the model's generation.json says, also where the transformer's own folder is named", async () => {
     const path = join(model, 'generation.json');
-    await writeFile(path, JSON.stringify({ topK: 40, topP: 0.9, guidance: 1.5 }));
+    await writeFile(path, JSON.stringify({ topK: 40, topP: 0.9, guidance: 1.7, candidates: 5 }));
     try {
       const { client } = await start();
       const argv = ['--model', join(model, 'gpt'), '--address', '127.0.0.1:0', '--metrics-address', '127.0.0.1:0'];
@@ -143,7 +147,18 @@ describe('Sample', () => {
       open.push(running);
       const [whole, part] = await Promise.all([client.getSampler({}), connectTo(running).getSampler({})]);
       expect(part).toEqual(whole);
-      expect(whole.defaults).toEqual({ temperature: 1, topK: 40, topP: Math.fround(0.9), guidance: 1.5 });
+      expect(whole).toMatchObject({
+        defaults: { temperature: 1, topK: 40, topP: 0.9, guidance: 1.7 },
+        defaultCandidates: 5,
+      });
+      const other = join(model, 'other.json');
+      await writeFile(other, JSON.stringify({ temperature: 0.3 }));
+      const { client: told } = await start('--generation-defaults', other);
+      expect(await told.getSampler({})).toMatchObject({
+        defaults: { temperature: 0.3, topK: 300, topP: 0.95, guidance: 1 },
+        defaultCandidates: 16,
+      });
+      await expect(start('--generation-defaults', `${other}x`)).rejects.toMatchObject({ code: 'not_found' });
     } finally {
       await rm(path);
     }
@@ -214,7 +229,7 @@ describe('a caller who goes', () => {
   });
 
   it('leaves the queue', async () => {
-    const { client, running } = await start('--queue-limit', '1');
+    const { client } = await start('--queue-limit', '1');
     const stop = new AbortController();
     const long = client.sample(request({ candidates: 200 }), { signal: stop.signal })[Symbol.asyncIterator]();
     await firstTokens(long);
@@ -229,7 +244,6 @@ describe('a caller who goes', () => {
     await sleep(20);
     stop.abort();
     expect((await place).at(-1)?.event?.$case).toBe('finished');
-    expect(running.port).toBeGreaterThan(0);
   });
 
   it('may be a deadline that passes', async () => {
@@ -295,9 +309,12 @@ describe('more calls than places', () => {
 
 describe('drain', () => {
   it('lets running and waiting calls end, and takes no new ones', async () => {
-    const { client, running } = await start();
+    const { client, running } = await start('--drain-ms', '600000'); // however slow the machine is
     const calls = [1, 2, 3].map((seed) => collect(client.sample(request({ seed: BigInt(seed), candidates: 2 }))));
-    await sleep(100);
+    await vi.waitFor(
+      async () => expect(await running.metrics.text()).toContain('clip_gen_queue_waiting{queue="sampler"} 2'),
+      { timeout: 30_000, interval: 10 },
+    );
     const drained = running.drain();
     for (const events of await Promise.all(calls)) expect(events.at(-1)?.event?.$case).toBe('finished');
     await drained;
@@ -333,7 +350,9 @@ it('does not start with a model that is not there', async () => {
 it('runs as a process that drains on SIGTERM', async () => {
   const bin = fileURLToPath(new URL('../bin/transformer-sampler.js', import.meta.url));
   const flags = ['--model', model, '--address', '127.0.0.1:0', '--metrics-address', '127.0.0.1:0', '--threads', '1'];
-  const child = spawn(process.execPath, [bin, ...flags], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [bin, ...flags, '--drain-ms', '600000'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   open.push({ close: () => void child.kill('SIGKILL') });
   const exited = once(child, 'exit');
   const lines: Record<string, unknown>[] = [];

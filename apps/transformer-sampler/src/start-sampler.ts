@@ -1,9 +1,10 @@
-import { dirname } from 'node:path';
+import { join } from 'node:path';
 import { TransformerSamplerDefinition } from '@clip-gen/contracts';
 import {
   hashWeights,
   openGptPart,
   partFolder,
+  readDefaultsFile,
   readGenerationDefaults,
   TokenSampler,
   validateRequest,
@@ -30,13 +31,17 @@ export function startSampler(settings: SamplerSettings, deps: { readonly logger?
       const part = await openGptPart(await partFolder(settings.model, 'gpt'));
       const weightsSha256 = await hashWeights(part);
       const { vocabularySize, conditionSize } = part.config;
-      const own = await readGenerationDefaults(dirname(part.folder), vocabularySize);
-      const { sampling: defaults } = validateRequest({ prompt: 'any', pictures: 1 }, vocabularySize, own);
+      const own =
+        settings.generationDefaults === ''
+          ? await readGenerationDefaults(join(part.folder, '..'), vocabularySize)
+          : await readDefaultsFile(settings.generationDefaults, vocabularySize);
+      const usual = validateRequest({ prompt: 'any', pictures: 1 }, vocabularySize, own);
       const sampler = await TokenSampler.open(part, { provider, ...(threads > 0 && { threads }) });
       const service = samplerService({
         sampler,
         weightsSha256,
-        defaults,
+        defaults: usual.sampling,
+        defaultCandidates: usual.candidates,
         limits: { maxGrids },
         buffer: { capacity: bufferTokens, stallMs },
         queue: new WorkQueue({ name: 'sampler', concurrency, maxWaiting: queueLimit, metrics }),
@@ -46,7 +51,7 @@ export function startSampler(settings: SamplerSettings, deps: { readonly logger?
         services: [serve(TransformerSamplerDefinition, service)],
         async warmUp() {
           const condition = new Float32Array(conditionSize).fill(Math.sqrt(1 / conditionSize));
-          const request = { ...defaults, seed: 0, candidates: 1 };
+          const request = { ...usual.sampling, seed: 0, candidates: 1 };
           for await (const [step] of sampler.sampleSteps([condition], request)) if (step?.position === 1) break;
         },
         close: () => sampler.close(),

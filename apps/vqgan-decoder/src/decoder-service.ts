@@ -1,10 +1,17 @@
-import type { DecodeRequest, DecodeResponse, TokenDecoderServiceImplementation } from '@clip-gen/contracts';
+import {
+  imageMessage,
+  readImageFormat,
+  readImageMessage,
+  type DecodeRequest,
+  type DecodeResponse,
+  type ImageLayout,
+  type TokenDecoderServiceImplementation,
+} from '@clip-gen/contracts';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
 import { checkPictureBytes, readPictureBytes, writePictureBytes, type PictureLimits } from '@clip-gen/image';
 import type { WorkQueue } from '@clip-gen/serving';
 import type { DecoderMetrics } from './decoder-metrics.ts';
 import { GridAssembler, type DueGrid } from './grid-assembler.ts';
-import { imageMessage, readFormat, readImageMessage } from './image-message.ts';
 import type { TokenGridDecoder } from './token-grid-decoder.ts';
 import { within } from './within.ts';
 
@@ -100,12 +107,12 @@ async function* decode(
   signal: AbortSignal,
 ): AsyncGenerator<DecodeResponse> {
   let assembler: GridAssembler | undefined;
-  let layout = readFormat(0, 'format');
+  let layout: ImageLayout = 'png';
   for await (const { message } of requests) {
     if (message?.$case === 'tokens' && assembler) {
       yield* show(parts, assembler.take(message.value), layout, signal);
     } else if (message?.$case === 'options' && !assembler) {
-      layout = readFormat(message.value.format, 'format');
+      layout = readImageFormat(message.value.format, 'format');
       assembler = new GridAssembler(message.value, parts.decoder.description, parts.maxGrids);
     } else {
       throw invalidArgument('message', assembler ? 'tokens after options' : 'options first', message?.$case ?? 'none');
@@ -119,7 +126,7 @@ async function* decode(
 async function* show(
   { decoder, queue, metrics, turnGrids }: DecoderServiceParts,
   due: readonly DueGrid[],
-  layout: ReturnType<typeof readFormat>,
+  layout: ImageLayout,
   signal: AbortSignal,
 ): AsyncGenerator<DecodeResponse> {
   for (let from = 0; from < due.length; from += turnGrids) {

@@ -8,6 +8,8 @@ import {
   Image,
   ImageFormat,
   ImageGenerationDefinition,
+  imageMessage,
+  readImageMessage,
   SampleResponse,
   SamplingOptions,
   TokenDecoderDefinition,
@@ -70,6 +72,25 @@ it('names which event it is', () => {
     SampleResponse.encode(SampleResponse.fromPartial(message as SampleResponse)).finish(),
   );
   expect(decoded).toEqual(message);
+});
+
+it('knows every format of a picture by a name, and no other', () => {
+  const data = Uint8Array.of(1, 2, 3);
+  for (const layout of ['rgb8', 'png', 'jpeg', 'webp'] as const) {
+    const message = imageMessage({ layout, width: 1, height: 1, data });
+    expect(ImageFormat[message.format]).toBe(`IMAGE_FORMAT_${layout.toUpperCase()}`);
+    expect(readImageMessage(message, 'image')).toEqual({ layout, width: 1, height: 1, data });
+  }
+  const unsaid = Image.fromPartial({ data });
+  expect(readImageMessage(unsaid, 'image').layout).toBe('png');
+  expect(() => readImageMessage({ ...unsaid, format: 5 as ImageFormat }, 'images[1]')).toThrow(
+    'images[1].format must be a format of the contract, 0 to 4; got 5',
+  );
+});
+
+it('has options of sampling to the last bit', () => {
+  const exact = { temperature: 0.9, topK: 3, topP: 0.95, guidance: 1.7 };
+  expect(SamplingOptions.decode(SamplingOptions.encode(exact).finish())).toEqual(exact);
 });
 
 it('reads damaged bytes as an error, not as a message', () => {

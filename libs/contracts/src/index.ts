@@ -14,6 +14,7 @@ export {
 } from './generated/clipgen/v1/clip_embedding.ts';
 export { Embedding } from './generated/clipgen/v1/embedding.ts';
 export { Image, ImageFormat } from './generated/clipgen/v1/image.ts';
+export { imageMessage, readImageFormat, readImageMessage, type ImageBytes, type ImageLayout } from './image-layout.ts';
 export {
   GenerateAccepted,
   GenerateFinished,

@@ -44,10 +44,12 @@ export class BatchMaker {
   /**
    * One batch. A picture that turns out to be broken is replaced by the next readable one of the order in training,
    * and left out otherwise.
+   *
+   * @param first place in the order of its first picture
+   * @param size pictures; fewer where the order ends
    */
-  async make(step: number, batchSize: number): Promise<ImageBatch> {
-    const first = step * batchSize;
-    const places = Array.from({ length: Math.min(batchSize, this.order.length - first) }, (_, i) => first + i);
+  async make(step: number, first: number, size: number): Promise<ImageBatch> {
+    const places = Array.from({ length: Math.min(size, this.order.length - first) }, (_, i) => first + i);
     const chosen = places.map((place) => this.#ahead(place, 0));
     const result = await this.#run(places, chosen);
     const failed = result.failures.map(({ item }) => item);

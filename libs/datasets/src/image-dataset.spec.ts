@@ -67,6 +67,40 @@ describe.each([
   ['cached', undefined],
   ['decoded each time', 0],
 ])('a dataset that is %s', (_, cacheBytes) => {
+  it.each([true, false])(
+    'parts a batch without a picture twice, none left out, each as it was: training %s',
+    async (trains) => {
+      const dataset = await open({ cacheBytes, captions: true });
+      const options = {
+        training: trains,
+        batchSize: 6,
+        seed: 5,
+        epoch: 1,
+        augmentation: { flip: true, brightness: 0.5 },
+      };
+      const whole = await collect(dataset, options); // 3 of 6, then 5 in validation
+      for (const count of [1, 2, 3, 6]) {
+        const parts = await Promise.all(
+          Array.from({ length: count }, (_, index) => collect(dataset, { ...options, part: { index, count } })),
+        );
+        for (const batch of whole) {
+          const found = parts.flatMap((batches) => batches.filter(({ step }) => step === batch.step));
+          expect(found.flatMap(({ indices }) => [...indices])).toEqual([...batch.indices]);
+          expect(found.flatMap(({ captions }) => captions)).toEqual(batch.captions);
+          expect(found.flatMap(({ images }) => [...images.data])).toEqual([...batch.images.data]);
+        }
+      }
+      const [late] = await collect(dataset, { ...options, part: { index: 1, count: 2 }, startStep: 2 });
+      expect([...late!.indices]).toEqual([...whole[2]!.indices.subarray(3)]);
+      expect(() => dataset.batches({ ...options, part: { index: 0, count: 4 } })).toThrow(
+        'part.count must be a divisor',
+      );
+      expect(() => dataset.batches({ ...options, part: { index: 2, count: 2 } })).toThrow(
+        'part.index must be an integer',
+      );
+    },
+  );
+
   it('gives every picture once an epoch, in an order of its own, with its caption', async () => {
     const dataset = await open({ cacheBytes, captions: true });
     expect(dataset.summary).toMatchObject({ found: COUNT, readable: COUNT, uncaptioned: 0, broken: [] });

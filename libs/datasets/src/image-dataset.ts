@@ -23,7 +23,10 @@ export interface DatasetSummary {
 
 /** Which batches of an epoch, and how their pictures are cut. */
 export interface BatchOptions {
+  /** Pictures of a whole batch, all parts together. */
   readonly batchSize: number;
+  /** One of several equal parts of each batch, for processes that share the work. Default: the whole. */
+  readonly part?: BatchPart;
   /** Shuffled, randomly cropped, whole batches only; otherwise in order, middle crop, with a smaller last batch. */
   readonly training: boolean;
   /** Integer in [0, 2^53); 0 by default. */
@@ -36,6 +39,17 @@ export interface BatchOptions {
   readonly augmentation?: Augmentation;
   /** Batches prepared ahead, in [1, 64]; 3 by default. */
   readonly prefetch?: number;
+}
+
+/**
+ * The pictures `index · batchSize / count` and on of each batch: exactly those that the whole batch has there, whatever
+ * the number of parts. Of a smaller last batch a part may be smaller, or there is none.
+ */
+export interface BatchPart {
+  /** In [0, count). */
+  readonly index: number;
+  /** Divides the batch size. */
+  readonly count: number;
 }
 
 /**
@@ -95,6 +109,7 @@ export class ImageDataset {
    */
   batches(options: BatchOptions): AsyncGenerator<ImageBatch, void, undefined> {
     const { batchSize, training, seed = 0, epoch = 0, startStep = 0, augmentation = {}, prefetch = 3 } = options;
+    const { part = { index: 0, count: 1 } } = options;
     const count = this.batchCount(batchSize, training);
     if (training && batchSize > this.length) {
       throw invalidArgument('batchSize', `at most the number of pictures, ${this.length}`, batchSize);
@@ -109,12 +124,17 @@ export class ImageDataset {
     if (!Number.isInteger(prefetch) || prefetch < 1 || prefetch > 64) {
       throw invalidArgument('prefetch', 'an integer in [1, 64]', prefetch);
     }
+    checkPart(part, batchSize);
     checkAugmentation(augmentation, this.imageSize);
+    const size = batchSize / part.count;
+    const firstOf = (step: number): number => step * batchSize + part.index * size;
+    // Only of a smaller last batch a part can be missing.
+    const steps = count > startStep && firstOf(count - 1) >= this.length ? count - 1 : count;
     const draws = { training, seed, epoch, augmentation };
     let maker: BatchMaker | undefined;
-    return prefetched(startStep, count, prefetch, (step) => {
+    return prefetched(startStep, steps, prefetch, (step) => {
       maker ??= new BatchMaker(this.#pictures, epochOrder(this.length, training, seed, epoch), draws);
-      return maker.make(step, batchSize);
+      return maker.make(step, firstOf(step), size);
     });
   }
 
@@ -140,6 +160,15 @@ export class ImageDataset {
   /** Ends the worker threads. Batches under way are rejected as cancelled. */
   close(): Promise<void> {
     return this.#release();
+  }
+}
+
+function checkPart({ index, count }: BatchPart, batchSize: number): void {
+  if (!Number.isInteger(count) || count < 1 || batchSize % count !== 0) {
+    throw invalidArgument('part.count', `a divisor of batchSize, ${batchSize}`, count);
+  }
+  if (!Number.isInteger(index) || index < 0 || index >= count) {
+    throw invalidArgument('part.index', `an integer in [0, ${count - 1}]`, index);
   }
 }
 

@@ -1,36 +1,20 @@
 import { join } from 'node:path';
-import { createClipTokenizer, cutVocabulary, MAX_TEXT_LENGTH } from '@clip-gen/tokenizer';
+import { MAX_TEXT_LENGTH } from '@clip-gen/tokenizer';
 import { temporaryFolder } from '@clip-gen/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generate, type Progress } from './generate.ts';
 import { openModel, type Model } from './open-model.ts';
 import { writeRandomModel, type ModelConfigs } from './random-model.ts';
 import { cosine } from './ranking.ts';
+import { tinyModel } from './tiny-model.ts';
 import type { TokenEvent, TokenRequest } from './token-sampler.ts';
 
-const { tokenizer } = cutVocabulary(createClipTokenizer(), ['a slice of pizza'], 600);
-
-/** Small enough to load in an instant; the picture is larger than what CLIP looks at. */
+/** More of what the networks are made of than a tiny model has; the picture is larger than what CLIP looks at. */
+const { configs, tokenizer } = tinyModel({ tokens: 64, codebookSize: 40, contextLength: 12, gptWidth: 32 });
 const CONFIGS: ModelConfigs = {
-  clip: {
-    model: 'clip',
-    embeddingSize: 16,
-    vision: { imageSize: 16, patchSize: 8, width: 32, layers: 1, heads: 2 },
-    text: { contextLength: 12, vocabularySize: tokenizer.vocabularySize, width: 32, layers: 2, heads: 2 },
-  },
-  vqgan: {
-    model: 'vqgan',
-    imageSize: 32,
-    patchSize: 2,
-    channels: 16,
-    multipliers: [1, 2],
-    blocks: 1,
-    attentionSides: [8],
-    groups: 4,
-    codebookSize: 40,
-    codeSize: 8,
-  },
-  gpt: { model: 'gpt', tokens: 64, vocabularySize: 40, conditionSize: 16, width: 32, layers: 2, heads: 2 },
+  clip: { ...configs.clip, text: { ...configs.clip.text, layers: 2 } },
+  vqgan: { ...configs.vqgan, attentionSides: [8] },
+  gpt: { ...configs.gpt, layers: 2 },
 };
 
 let folder: string;

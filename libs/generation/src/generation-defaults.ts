@@ -27,19 +27,27 @@ export type GenerationDefaults = Readonly<z.infer<typeof generationDefaultsSchem
 /**
  * Reads `generation.json` of a model folder.
  *
- * @param vocabularySize codes K of the model, which topK may not exceed
  * @returns nothing set when there is no such file
- * @throws data_corrupt for an unknown key or a value out of bounds, naming the file; what `readText` throws else
+ * @throws what {@link readDefaultsFile} throws
  */
 export async function readGenerationDefaults(folder: string, vocabularySize: number): Promise<GenerationDefaults> {
-  const path = join(folder, DEFAULTS_FILE);
-  let text: string;
   try {
-    text = await readText(path, MAX_DEFAULTS_BYTES);
+    return await readDefaultsFile(join(folder, DEFAULTS_FILE), vocabularySize);
   } catch (error) {
     if (error instanceof ClipGenError && error.code === 'not_found') return {};
     throw error;
   }
+}
+
+/**
+ * Reads a file of the form of `generation.json`.
+ *
+ * @param vocabularySize codes K of the model, which topK may not exceed
+ * @throws not_found; data_corrupt for an unknown key or a value out of bounds, naming the file; what `readText` throws
+ * else
+ */
+export async function readDefaultsFile(path: string, vocabularySize: number): Promise<GenerationDefaults> {
+  const text = await readText(path, MAX_DEFAULTS_BYTES);
   const defaults = parseConfig(path, text, generationDefaultsSchema, 'set of defaults for generation');
   try {
     validateRequest({ prompt: 'any', pictures: 1 }, vocabularySize, defaults);

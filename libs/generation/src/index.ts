@@ -1,5 +1,5 @@
 export { generate, type Generation, type Progress, type RankedPicture } from './generate.ts';
-export { readGenerationDefaults, type GenerationDefaults } from './generation-defaults.ts';
+export { readDefaultsFile, readGenerationDefaults, type GenerationDefaults } from './generation-defaults.ts';
 export { ImageEncoder } from './image-encoder.ts';
 export { createPartSession, type EngineOptions, type ModelPart } from './model-part.ts';
 export {
@@ -26,6 +26,8 @@ export {
   type GenerationRequest,
   type ValidRequest,
 } from './request.ts';
+export { MAX_GUIDANCE, MAX_TEMPERATURE, MAX_VOCABULARY_SIZE } from '@clip-gen/sampling';
+export { SUPPORT_FILE, SupportMemory, supportTable, type SupportOptions, type SupportTable } from './support-memory.ts';
 export { TextEncoder, tokenizePrompt } from './text-encoder.ts';
 export { writeTinyModel, type TinyModelOptions } from './tiny-model.ts';
 export {

@@ -1,11 +1,13 @@
 import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
-import { encodeModel, type GraphBuilder } from '@clip-gen/graph';
+import { encodeModel, type BlockFormat, type GraphBuilder } from '@clip-gen/graph';
 import type { ParameterSpec } from '@clip-gen/nn';
+import { blockFormatSchema, blocksForm, quantizedLocation, type StoredTensor } from '@clip-gen/quantization';
 import { createSession, type Session, type SessionOptions } from '@clip-gen/runtime';
 import { openSafetensors, type TensorEntry } from '@clip-gen/safetensors';
-import type { z } from 'zod';
+import type { DType } from '@clip-gen/tensor';
+import { z } from 'zod';
 
 /** How a model's sessions are made; see `SessionOptions`. */
 export type EngineOptions = Pick<SessionOptions, 'backend' | 'provider' | 'threads' | 'optimization'>;
@@ -17,6 +19,8 @@ export interface ModelPart<C> {
   readonly config: C;
   /** Where each weight lies in `model.safetensors`. */
   readonly entries: ReadonlyMap<string, TensorEntry>;
+  /** How the matrices of linear layers are stored, when it is as integers in blocks. */
+  readonly quantization?: BlockFormat | undefined;
 }
 
 const CONFIG_FILE = 'config.json';
@@ -50,7 +54,9 @@ export async function openModelPart<S extends z.ZodType>(
 ): Promise<ModelPart<z.output<S>>> {
   const path = resolve(folder);
   const configPath = join(path, CONFIG_FILE);
-  const config = parseConfig(configPath, await readText(configPath, MAX_CONFIG_BYTES), schema);
+  const text = await readText(configPath, MAX_CONFIG_BYTES);
+  const { quantization } = parseConfig(configPath, text, storageSchema);
+  const config = parseConfig(configPath, text, z.preprocess(withoutStorage, schema));
   const file = await openSafetensors(join(path, WEIGHTS_FILE));
   await file.close();
   const layers = contents.layers?.(config) ?? 0;
@@ -65,8 +71,16 @@ export async function openModelPart<S extends z.ZodType>(
     if (!(cause instanceof ClipGenError)) throw cause;
     throw new ClipGenError('data_corrupt', `${configPath}: the sizes do not fit together: ${cause.message}`, { cause });
   }
-  checkParameters(file.path, specs, file.entries, contents.unused);
-  return { folder: path, config, entries: file.entries };
+  checkParameters(file.path, specs, file.entries, { unused: contents.unused, quantization });
+  return { folder: path, config, entries: file.entries, quantization };
+}
+
+/** What a `config.json` says besides the network's sizes: how its weights are stored. */
+const storageSchema = z.looseObject({ quantization: blockFormatSchema.optional() });
+
+function withoutStorage(config: unknown): unknown {
+  if (typeof config !== 'object' || config === null) return config;
+  return Object.fromEntries(Object.entries(config).filter(([key]) => key !== 'quantization'));
 }
 
 /** A session of a graph whose parameters are weights of the part; they are mapped from its file, not copied. */
@@ -77,6 +91,9 @@ export function createPartSession(
 ): Promise<Session> {
   const model = encodeModel(graph, {
     parameters: (name) => {
+      const { quantization } = part;
+      const blocks = quantization && quantizedLocation(WEIGHTS_FILE, part.entries, name, quantization);
+      if (blocks) return blocks;
       const { dtype, byteOffset, byteLength } = part.entries.get(name)!;
       return { file: WEIGHTS_FILE, byteOffset, byteLength, dtype: dtype === 'float16' ? 'float16' : 'float32' };
     },
@@ -138,21 +155,27 @@ export function parseConfig<S extends z.ZodType>(
   });
 }
 
+const FLOATS: readonly DType[] = ['float32', 'float16'];
+
 function checkParameters(
   path: string,
   specs: readonly ParameterSpec[],
   entries: ReadonlyMap<string, TensorEntry>,
-  unused: RegExp | undefined,
+  { unused, quantization }: { readonly unused?: RegExp; readonly quantization?: BlockFormat },
 ): void {
-  const known = new Map(specs.map((spec) => [spec.name, spec]));
+  const known = new Map<string, StoredTensor>();
+  for (const { name, shape } of specs) {
+    const forms = quantization && blocksForm(entries, { name, shape }, quantization);
+    for (const form of forms ?? [{ name, shape, dtypes: FLOATS }]) known.set(form.name, form);
+  }
   const missing = [...known.keys()].filter((name) => !entries.has(name));
   const unexpected = [...entries.keys()].filter((name) => !known.has(name) && !unused?.test(name));
-  const misshapen = [...known.values()].flatMap(({ name, shape }) => {
+  const misshapen = [...known.values()].flatMap(({ name, shape, dtypes }) => {
     const entry = entries.get(name);
     if (!entry) return [];
-    const stored = entry.dtype === 'float32' || entry.dtype === 'float16';
-    if (stored && entry.shape.join() === shape.join()) return [];
-    return [`${name} must be float32 or float16 [${shape.join(', ')}], is ${entry.dtype} [${entry.shape.join(', ')}]`];
+    if (dtypes.includes(entry.dtype) && entry.shape.join() === shape.join()) return [];
+    const wanted = `${dtypes.join(' or ')} [${shape.join(', ')}]`;
+    return [`${name} must be ${wanted}, is ${entry.dtype} [${entry.shape.join(', ')}]`];
   });
   const problems = [
     missing.length > 0 ? `lacks ${listed(missing)}` : '',

@@ -7,30 +7,10 @@ import { createClipTokenizer, cutVocabulary, tokenizerToJson } from '@clip-gen/t
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openModelParts } from './model-parts.ts';
 import { openModel } from './open-model.ts';
-import { writeRandomModel, type ModelConfigs } from './random-model.ts';
+import { writeRandomModel } from './random-model.ts';
+import { tinyModel } from './tiny-model.ts';
 
-const { tokenizer } = cutVocabulary(createClipTokenizer(), ['a cat'], 520);
-const CONFIGS: ModelConfigs = {
-  clip: {
-    model: 'clip',
-    embeddingSize: 8,
-    vision: { imageSize: 8, patchSize: 4, width: 16, layers: 1, heads: 2 },
-    text: { contextLength: 8, vocabularySize: tokenizer.vocabularySize, width: 16, layers: 1, heads: 2 },
-  },
-  vqgan: {
-    model: 'vqgan',
-    imageSize: 8,
-    patchSize: 2,
-    channels: 8,
-    multipliers: [1],
-    blocks: 1,
-    attentionSides: [],
-    groups: 4,
-    codebookSize: 12,
-    codeSize: 4,
-  },
-  gpt: { model: 'gpt', tokens: 16, vocabularySize: 12, conditionSize: 8, width: 16, layers: 1, heads: 2 },
-};
+const { configs: CONFIGS, tokenizer } = tinyModel({ codebookSize: 12 });
 
 let whole: string;
 beforeAll(async () => {
@@ -138,7 +118,7 @@ describe('a model folder', () => {
   });
 
   it.each([
-    ['gpt', { conditionSize: 9 }, 'gpt.conditionSize must be clip.embeddingSize (8), is 9'],
+    ['gpt', { conditionSize: 9 }, 'gpt.conditionSize must be clip.embeddingSize (16), is 9'],
     ['gpt', { vocabularySize: 13 }, 'gpt.vocabularySize must be vqgan.codebookSize (12), is 13'],
     ['gpt', { tokens: 25 }, 'gpt.tokens must be the number of places of the VQGAN grid (16), is 25'],
   ] as const)('must have parts that fit (%s %j)', async (part, change, message) => {
@@ -159,12 +139,12 @@ describe('a model folder', () => {
     [
       'sizes that do not divide',
       JSON.stringify({ ...CONFIGS.clip, vision: { ...CONFIGS.clip.vision, heads: 3 } }),
-      'vision.heads: must divide vision.width (16); got 3',
+      'vision.heads: must divide vision.width (32); got 3',
     ],
     [
       'patches that do not divide',
       JSON.stringify({ ...CONFIGS.clip, vision: { ...CONFIGS.clip.vision, patchSize: 3 } }),
-      'vision.imageSize: must be a multiple of vision.patchSize (3); got 8',
+      'vision.imageSize: must be a multiple of vision.patchSize (3); got 16',
     ],
     ['no text at all', Buffer.from([0xff, 0xfe, 0x00]), 'cannot be read as text'],
   ])('is refused when config.json holds %s', async (_, text, message) => {

@@ -1,31 +1,37 @@
-import { createClipTokenizer, cutVocabulary } from '@clip-gen/tokenizer';
-import { writeRandomModel, type ModelConfigs } from './random-model.ts';
+import { createClipTokenizer, cutVocabulary, type ClipTokenizer } from '@clip-gen/tokenizer';
+import { writeRandomModel, type ModelConfigs, type RandomModelOptions } from './random-model.ts';
 
 /** Sizes that tests may ask for. */
-export interface TinyModelOptions {
+export interface TinySizes {
   /** Tokens of a grid: a square; 16 by default. The picture has 4 pixels for each of a row. */
   readonly tokens?: number;
   /** Codes; 33 by default. */
   readonly codebookSize?: number;
+  /** Tokens of a prompt, start and end included; 10 by default. */
+  readonly contextLength?: number;
   /** Width of the transformer, a multiple of 16; 16 by default. More makes it slower. */
   readonly gptWidth?: number;
-  /** Seed of the weights; 0 by default. */
-  readonly seed?: number;
 }
 
-/**
- * Writes an untrained model that loads in an instant and knows the words `a slice of pizza`: for tests of what stands
- * around a model.
- */
-export async function writeTinyModel(folder: string, options: TinyModelOptions = {}): Promise<ModelConfigs> {
-  const { tokens = 16, codebookSize = 33, gptWidth = 16, seed } = options;
+/** Sizes, and how the weights are made and stored. */
+export interface TinyModelOptions extends TinySizes, Pick<RandomModelOptions, 'seed' | 'dtype'> {}
+
+/** A model that loads in an instant and knows the words `a slice of pizza`: for tests of what stands around a model. */
+export interface TinyModel {
+  readonly configs: ModelConfigs;
+  readonly tokenizer: ClipTokenizer;
+}
+
+/** The sizes of a tiny model, and its vocabulary. */
+export function tinyModel(sizes: TinySizes = {}): TinyModel {
+  const { tokens = 16, codebookSize = 33, contextLength = 10, gptWidth = 16 } = sizes;
   const { tokenizer } = cutVocabulary(createClipTokenizer(), ['a slice of pizza'], 600);
   const configs: ModelConfigs = {
     clip: {
       model: 'clip',
       embeddingSize: 16,
       vision: { imageSize: 16, patchSize: 8, width: 32, layers: 1, heads: 2 },
-      text: { contextLength: 10, vocabularySize: tokenizer.vocabularySize, width: 32, layers: 1, heads: 2 },
+      text: { contextLength, vocabularySize: tokenizer.vocabularySize, width: 32, layers: 1, heads: 2 },
     },
     vqgan: {
       model: 'vqgan',
@@ -49,6 +55,17 @@ export async function writeTinyModel(folder: string, options: TinyModelOptions =
       heads: 2,
     },
   };
-  await writeRandomModel(folder, configs, { tokenizer, ...(seed !== undefined && { seed }) });
+  return { configs, tokenizer };
+}
+
+/** Writes an untrained {@link tinyModel}. */
+export async function writeTinyModel(folder: string, options: TinyModelOptions = {}): Promise<ModelConfigs> {
+  const { seed, dtype, ...sizes } = options;
+  const { configs, tokenizer } = tinyModel(sizes);
+  await writeRandomModel(folder, configs, {
+    tokenizer,
+    ...(seed !== undefined && { seed }),
+    ...(dtype !== undefined && { dtype }),
+  });
   return configs;
 }

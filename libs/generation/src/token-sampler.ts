@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { invalidArgument } from '@clip-gen/errors';
 import { cacheNames, cacheShape, decodeStepGraph, emptyCache } from '@clip-gen/gpt';
 import type { Session } from '@clip-gen/runtime';
@@ -13,6 +14,7 @@ import { elementCount, emptyTensor, type Tensor } from '@clip-gen/tensor';
 import { createPartSession, type EngineOptions } from './model-part.ts';
 import type { GptPart } from './model-parts.ts';
 import type { CallOptions } from './network.ts';
+import { SUPPORT_FILE, SupportMemory } from './support-memory.ts';
 
 /** Which token grids to draw, and how. */
 export interface TokenRequest extends SamplingOptions {
@@ -69,11 +71,18 @@ export class TokenSampler {
   private constructor(
     readonly part: GptPart,
     private readonly session: Session,
+    /** Where text embeddings are carried to before they condition the transformer. */
+    private readonly support: SupportMemory | undefined,
   ) {}
 
-  /** Loads the transformer. The caller closes it. */
+  /**
+   * Loads the transformer and, where there is one, the support memory beside it. The caller closes it.
+   *
+   * @throws data_corrupt for a damaged support memory
+   */
   static async open(part: GptPart, engine: EngineOptions = {}): Promise<TokenSampler> {
-    return new TokenSampler(part, await createPartSession(part, decodeStepGraph(part.config).graph, engine));
+    const support = await SupportMemory.open(join(part.folder, SUPPORT_FILE), part.config.conditionSize);
+    return new TokenSampler(part, await createPartSession(part, decodeStepGraph(part.config).graph, engine), support);
   }
 
   /**
@@ -98,7 +107,8 @@ export class TokenSampler {
 
   /**
    * Draws the tokens of all candidates, position by position; ends after the last position. A candidate's tokens depend
-   * on the embedding, the options, the seed and its number alone. Work goes on only while events are taken; leaving the
+   * on the embedding, the options, the seed and its number alone. With a support memory the embedding is carried among the
+   * image embeddings first ({@link SupportMemory}). Work goes on only while events are taken; leaving the
    * loop stops it.
    *
    * Guidance other than 1 asks the transformer twice, with the embedding and with none (zeros), and doubles the cost.
@@ -139,13 +149,14 @@ export class TokenSampler {
     const rows = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CACHE_BYTES / rowBytes)));
     const together = Math.max(1, Math.floor(rows / rowsEach));
     const { candidates, firstCandidate } = valid;
+    const places = this.support ? conditions.map((condition) => this.support!.project(condition)) : conditions;
     const all = conditions.length * candidates;
     for (let done = 0; done < all; done += together) {
       const batch = Array.from({ length: Math.min(together, all - done) }, (_, i) => ({
         condition: Math.floor((done + i) / candidates),
         candidate: firstCandidate + ((done + i) % candidates),
       }));
-      yield* this.#sampleBatch(conditions, batch, valid, options);
+      yield* this.#sampleBatch(places, batch, valid, options);
     }
   }
 
@@ -160,7 +171,10 @@ export class TokenSampler {
     const { guidance } = sampling;
     const size = config.vocabularySize;
     const guided = guidance !== 1;
-    const rows = guided ? 2 * count : count; // with the embedding, then without
+    const used = guided ? 2 * count : count; // with the embedding, then without
+    // The 8-bit product takes rows in pairs and adds up the last of an odd number in another order: an idle row beside it
+    // lets a candidate have the same logits, bit for bit, in every batch.
+    const rows = this.part.quantization?.bits === 8 ? used + (used % 2) : used;
     const condition = emptyTensor('float32', [rows, config.conditionSize]);
     batch.forEach((row, i) => condition.data.set(conditions[row.condition]!, i * config.conditionSize));
     const token = emptyTensor('int32', [rows]);

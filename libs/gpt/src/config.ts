@@ -5,6 +5,9 @@ const size = z
   .min(1)
   .max(1 << 20);
 
+/** What the width of a head must be a multiple of: ONNX Runtime's GroupQueryAttention, which decodes, runs no other. */
+const HEAD_WIDTH_STEP = 8;
+
 /** Sizes of the conditional transformer, as `config.json` holds them. */
 export const gptConfigSchema = z
   .strictObject({
@@ -17,12 +20,17 @@ export const gptConfigSchema = z
     conditionSize: size.max(8192),
     width: size.max(16384),
     layers: size.max(256),
-    /** Must divide the width. */
+    /** Must divide the width into heads whose own width is a multiple of 8. */
     heads: size.max(256),
   })
   .superRefine(({ width, heads }, context) => {
-    if (width % heads === 0) return;
-    context.addIssue({ code: 'custom', path: ['heads'], input: heads, message: `must divide width (${width})` });
+    const refuse = (message: string): void => {
+      context.addIssue({ code: 'custom', path: ['heads'], input: heads, message });
+    };
+    if (width % heads !== 0) refuse(`must divide width (${width})`);
+    else if (width % (heads * HEAD_WIDTH_STEP) !== 0) {
+      refuse(`must make width / heads (${width / heads}) a multiple of ${HEAD_WIDTH_STEP}`);
+    }
   });
 
 /** Sizes of a conditional transformer. */

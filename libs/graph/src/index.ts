@@ -21,7 +21,14 @@ export {
   type Shape,
 } from './dim.ts';
 export { GraphBuilder, type OutputSpec, type Parameter } from './graph-builder.ts';
-export { encodeModel, usedParameters, type ExternalLocation, type ModelOptions } from './model-proto.ts';
+export {
+  encodeModel,
+  usedParameters,
+  type ExternalLocation,
+  type ModelOptions,
+  type QuantizedLocation,
+} from './model-proto.ts';
+export { linearWeights, type BlockFormat } from './quantized-matrices.ts';
 export { COMPOSITE_OPS, CONTRIB_OPS, ONNX_OPS, type OpType } from './op-type.ts';
 export { type Node, type Value } from './value.ts';
 export { gelu, quickGelu, silu, stopGradient, straightThrough } from './ops/activation.ts';
@@ -66,6 +73,7 @@ export {
   softmax,
 } from './ops/normalization.ts';
 export { crossEntropy } from './ops/objective.ts';
+export { matMulNBits, type QuantizedProductOptions } from './ops/quantization.ts';
 export { argMax, argMin, reducedCount, reduceMean, reduceSum } from './ops/reduce.ts';
 export { concat, expand, pad, pixelShuffle, pixelUnshuffle, reshape, slice, split, transpose } from './ops/shape.ts';
 export { upsampledConv } from './ops/upsampled-convolution.ts';

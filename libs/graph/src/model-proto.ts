@@ -9,12 +9,13 @@ import {
   TensorProto_DataLocation,
   ValueInfoProto,
 } from '@clip-gen/onnx-proto';
-import type { DType, Tensor } from '@clip-gen/tensor';
+import { bytesPerElement, type DType, type Tensor } from '@clip-gen/tensor';
 import type { Attribute } from './attribute.ts';
 import { blockConvolutions } from './blocked-convolution.ts';
 import { showShape, staticSize, type Shape } from './dim.ts';
 import type { GraphBuilder } from './graph-builder.ts';
 import { CONTRIB_OPS, type OpType } from './op-type.ts';
+import { multiplyQuantized, quantizedMatrix, type BlockFormat } from './quantized-matrices.ts';
 import type { Node, Value } from './value.ts';
 
 /** Where a parameter's bytes lie: a file beside the model and a range in it, as ONNX's external data. */
@@ -26,13 +27,21 @@ export interface ExternalLocation {
   readonly dtype?: 'float32' | 'float16';
 }
 
+/** Where the integers and the scales of a matrix in blocks lie. */
+export interface QuantizedLocation extends BlockFormat {
+  /** uint8 (N, blocks, bytes of a block) */
+  readonly packed: ExternalLocation;
+  /** (N, blocks) */
+  readonly scales: ExternalLocation;
+}
+
 /** How a graph becomes a model file. */
 export interface ModelOptions {
   /**
    * `input`: parameters are inputs of the model, for training. A function: where each parameter's bytes lie (float32,
-   * row-major), for serving from a .safetensors file.
+   * row-major, or the matrix of a linear layer in blocks), for serving from a .safetensors file.
    */
-  readonly parameters?: 'input' | ((name: string) => ExternalLocation);
+  readonly parameters?: 'input' | ((name: string) => ExternalLocation | QuantizedLocation);
   /**
    * Channels of a block in the CPU's blocked convolution kernels (`nativeChannelBlock()` of the runtime): convolutions
    * use them although their weights are inputs, for training on this machine's CPU. Default: the standard Conv, for
@@ -50,8 +59,17 @@ export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Ui
     throw new ClipGenError('invalid_argument', `graph ${graph.name} must have an output; got none`);
   }
   const reached = reachable(graph);
-  const blocked = channelBlock ? blockConvolutions(graph, reached.nodes, channelBlock) : null;
-  const operators = blocked?.nodes ?? reached.nodes;
+  const locations = new Map<string, ExternalLocation | QuantizedLocation>();
+  const quantized = new Map<string, QuantizedLocation>();
+  for (const { name } of graph.parameters) {
+    if (parameters === 'input' || !reached.values.has(name)) continue;
+    const location = parameters(name);
+    locations.set(name, location);
+    if ('packed' in location) quantized.set(name, location);
+  }
+  const plain = multiplyQuantized(reached.nodes, quantized);
+  const blocked = channelBlock ? blockConvolutions(graph, plain, channelBlock) : null;
+  const operators = blocked?.nodes ?? plain;
   if (blocked)
     for (const { inputs } of operators) for (const input of inputs) if (input) reached.values.add(input.name);
   const inputs = graph.inputs.map((value) => valueInfo(value.name, value));
@@ -60,8 +78,12 @@ export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Ui
     .map(({ value, data }) => constantProto(value.name, data));
   for (const { name, value } of graph.parameters) {
     if (!reached.values.has(name)) continue;
-    if (parameters === 'input') inputs.push(valueInfo(name, value));
-    else initializers.push(externalProto(value, parameters(name)));
+    const location = locations.get(name);
+    if (!location) inputs.push(valueInfo(name, value));
+    else if ('packed' in location) {
+      const { packed, scales } = quantizedMatrix(value, location);
+      initializers.push(externalProto(packed, location.packed), externalProto(scales, location.scales));
+    } else initializers.push(externalProto(value, location));
   }
   const widenings = initializers.filter((initializer) => initializer.name.endsWith(STORED)).map(wideningProto);
   const renamed = outputNames(graph);
@@ -181,8 +203,8 @@ function constantProto(name: string, data: Tensor): TensorProto {
 const STORED = '.stored';
 
 function externalProto(value: Value, location: ExternalLocation): TensorProto {
-  const dtype = location.dtype ?? 'float32';
-  const bytes = (dtype === 'float32' ? 4 : 2) * staticSize(value.shape, value.name);
+  const dtype = value.dtype === 'float32' ? (location.dtype ?? 'float32') : value.dtype;
+  const bytes = bytesPerElement(dtype) * staticSize(value.shape, value.name);
   if (location.byteLength !== bytes) {
     throw new ClipGenError(
       'invalid_argument',
@@ -190,7 +212,7 @@ function externalProto(value: Value, location: ExternalLocation): TensorProto {
     );
   }
   return TensorProto.fromPartial({
-    name: dtype === 'float32' ? value.name : value.name + STORED,
+    name: dtype === value.dtype ? value.name : value.name + STORED,
     dataType: ONNX_ELEMENT_TYPE[dtype],
     dims: value.shape.map((size) => BigInt(size)),
     dataLocation: TensorProto_DataLocation.EXTERNAL,

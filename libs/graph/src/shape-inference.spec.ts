@@ -93,6 +93,7 @@ const NO_OPERATOR = new Set([
   ...['float', 'floatAttribute', 'int', 'intAttribute', 'ints', 'intsAttribute', 'string'],
   ...['broadcastShapes', 'normalizeAxis', 'sameShape', 'showShape', 'staticDim', 'staticShape', 'staticSize'],
   'groupQueryAttention', // run by the specs of @clip-gen/gpt
+  ...['linearWeights', 'matMulNBits'], // run by those of @clip-gen/quantization, with constant weights
 ]);
 
 function sized(shape: Shape, batch: number): number[] {

@@ -1,5 +1,5 @@
 import { invalidArgument } from '@clip-gen/errors';
-import type { ParameterArena } from './parameter-arena.ts';
+import type { ArenaSlice, ParameterArena } from './parameter-arena.ts';
 
 /**
  * L2 norm of all gradients together, summed in float64 in a fixed order: equal gradients give equal bits. NaN or
@@ -8,9 +8,17 @@ import type { ParameterArena } from './parameter-arena.ts';
  * @param groups only these groups' parameters; default all
  */
 export function globalNorm(arena: ParameterArena, groups?: readonly string[]): number {
-  let sum = 0;
-  for (const { kernels, address, bytes } of arena.slicesOf(groups)) sum += kernels.squareSum(address.gradients!, bytes);
-  return Math.sqrt(sum);
+  return Math.sqrt(gradientSquares(arena.slicesOf(groups)));
+}
+
+/**
+ * Sum of the squares of these parameters' gradients, in float64. Bucket after bucket, each going on from the sum
+ * `before` it, it comes to the bits that `globalNorm` takes the root of.
+ */
+export function gradientSquares(slices: readonly ArenaSlice[], before = 0): number {
+  let sum = before;
+  for (const { kernels, address, bytes } of slices) sum += kernels.squareSum(address.gradients!, bytes);
+  return sum;
 }
 
 /**

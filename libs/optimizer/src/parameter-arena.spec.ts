@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { AdamW } from './adamw.ts';
 import { planArena, type ParameterSpec } from './arena-layout.ts';
-import { clipScale, globalNorm } from './gradient-norm.ts';
+import { clipScale, globalNorm, gradientSquares } from './gradient-norm.ts';
 import { ParameterArena } from './parameter-arena.ts';
 
 const SPECS: ParameterSpec[] = [
@@ -51,6 +51,24 @@ it('gives the same result over several memories as over one', () => {
     return { before, after: globalNorm(arena), lists };
   });
   expect(results[1]).toEqual(results[0]);
+});
+
+it.each([undefined, 65536])('gives an array in buckets of whole parameters: segments of %s bytes', (segmentBytes) => {
+  const arena = new ParameterArena(SPECS, { segmentBytes });
+  let seed = 1;
+  for (const { data } of arena.gradients.values()) for (let i = 0; i < data.length; i++) data[i] = Math.sin(seed++);
+  const whole = arena.ranges('gradients').flatMap((range) => [...range]);
+  for (const bytes of [1, 100, 2 ** 30]) {
+    const buckets = arena.buckets('gradients', bytes);
+    expect(buckets.flatMap(({ view }) => [...view])).toEqual(whole);
+    const names = buckets.map(({ slices }) => slices.map(({ spec }) => spec.name));
+    expect(names.flat()).toEqual(['a', 'b', 'c', 'd']);
+    if (bytes === 1) expect(names).toHaveLength(4);
+    if (bytes === 2 ** 30) expect(names).toHaveLength(segmentBytes ? 3 : 1);
+    const squares = buckets.reduce((sum, { slices }) => gradientSquares(slices, sum), 0);
+    expect(Math.sqrt(squares)).toBe(globalNorm(arena));
+  }
+  expect(() => arena.buckets('averages', 1)).toThrow('this arena has no averages');
 });
 
 it('accumulates, averages and clears', () => {

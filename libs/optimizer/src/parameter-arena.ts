@@ -18,6 +18,14 @@ export interface ArenaSlice {
   readonly bytes: number;
 }
 
+/** Neighbouring parameters of one segment. */
+export interface ArenaBucket {
+  /** What `kind` has of them, padding included, as one stretch. */
+  readonly view: Float32Array<ArrayBuffer>;
+  /** In memory order. */
+  readonly slices: readonly ArenaSlice[];
+}
+
 interface Segment {
   readonly buffer: ArrayBuffer;
   readonly kernels: Kernels;
@@ -94,6 +102,32 @@ export class ParameterArena {
   ranges(kind: ArrayKind): Float32Array<ArrayBuffer>[] {
     const index = this.#indexOf(kind);
     return this.#segments.map(({ buffer, arrayBytes }) => new Float32Array(buffer, index * arrayBytes, arrayBytes / 4));
+  }
+
+  /**
+   * The same array in pieces of whole parameters, in memory order, e.g. to reduce one while the next is still computed.
+   *
+   * @param bytes a bucket is closed when it has as many; a larger parameter has one of its own
+   * @throws failed_precondition when the arena was made without that array
+   */
+  buckets(kind: ArrayKind, bytes: number): ArenaBucket[] {
+    this.#indexOf(kind);
+    const lists: ArenaSlice[][] = [];
+    let filled = Infinity;
+    for (const slice of this.slices) {
+      if (filled >= bytes || lists.at(-1)?.[0]?.kernels !== slice.kernels) {
+        lists.push([]);
+        filled = 0;
+      }
+      lists.at(-1)!.push(slice);
+      filled += slice.bytes;
+    }
+    return lists.map((slices) => {
+      const { buffer } = this.#segments.find(({ kernels }) => kernels === slices[0]!.kernels)!;
+      const [first, last] = [slices[0]!, slices.at(-1)!];
+      const [start, end] = [first.address[kind]!, last.address[kind]! + last.bytes];
+      return { view: new Float32Array(buffer, start, (end - start) / 4), slices };
+    });
   }
 
   /** Sets all gradients to 0. */

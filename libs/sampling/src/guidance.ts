@@ -1,4 +1,5 @@
 import { invalidArgument } from '@clip-gen/errors';
+import { validateGuidance } from './sampling-options.ts';
 
 /**
  * Classifier-free guidance (Ho & Salimans, arXiv 2207.12598): `unconditional + scale · (conditional − unconditional)`.
@@ -16,7 +17,7 @@ export function combineGuidance(
   scale: number,
   out: Float32Array,
 ): Float32Array {
-  if (!(scale >= 0 && scale <= 50)) throw invalidArgument('guidance', 'in [0, 50]', scale);
+  validateGuidance(scale);
   const size = conditional.length;
   if (unconditional.length !== size) {
     throw invalidArgument('unconditional', `of ${size} logits as conditional is`, unconditional.length);

@@ -1,5 +1,10 @@
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
 
+/** Largest temperature: past it every row is as good as even. */
+export const MAX_TEMPERATURE = 10;
+/** Largest guidance scale: past it one token has all the probability. */
+export const MAX_GUIDANCE = 50;
+
 /** How a token is drawn from a row of logits. */
 export interface SamplingOptions {
   /** Divides the logits; in [0, 10]. 0 takes the largest logit. */
@@ -27,13 +32,21 @@ export function validateSampling(options: SamplingOptions, vocabularySize: numbe
   validateVocabularySize(vocabularySize);
   const { temperature, topK, topP = 1, guidance = 1 } = options;
   // Written so that NaN and what is not a number fail too.
-  if (!(temperature >= 0 && temperature <= 10)) throw invalidArgument('temperature', 'in [0, 10]', temperature);
+  if (!(temperature >= 0 && temperature <= MAX_TEMPERATURE)) {
+    throw invalidArgument('temperature', `in [0, ${MAX_TEMPERATURE}]`, temperature);
+  }
   if (topK !== undefined && !(Number.isInteger(topK) && topK >= 0 && topK <= vocabularySize)) {
     throw invalidArgument('topK', `an integer in [1, ${vocabularySize}], or 0 for off`, topK);
   }
   if (!(topP > 0 && topP <= 1)) throw invalidArgument('topP', 'in (0, 1]', topP);
-  if (!(guidance >= 0 && guidance <= 50)) throw invalidArgument('guidance', 'in [0, 50]', guidance);
+  validateGuidance(guidance);
   return { temperature, topK: topK || vocabularySize, topP, guidance };
+}
+
+/** @throws invalid_argument unless it is in [0, 50] */
+export function validateGuidance(guidance: number): void {
+  if (!(guidance >= 0 && guidance <= MAX_GUIDANCE))
+    throw invalidArgument('guidance', `in [0, ${MAX_GUIDANCE}]`, guidance);
 }
 
 /** @throws invalid_argument unless it is an integer in [1, 2^21] */

@@ -1,5 +1,13 @@
+export { readmeTables, type ProgramTables } from './readme-tables.ts';
+export { readClientTls, readTls } from './read-tls.ts';
 export { runService, type ServiceProgram } from './run-service.ts';
-export { serviceSettings, type ServicePorts, type ServiceSettings } from './service-settings.ts';
+export {
+  clientTlsSettings,
+  serverTlsSettings,
+  serviceSettings,
+  type ServicePorts,
+  type ServiceSettings,
+} from './service-settings.ts';
 export {
   startService,
   type LoadedService,

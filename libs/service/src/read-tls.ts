@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
-import type { ServerTls } from '@clip-gen/serving';
+import type { ClientTls, ServerTls } from '@clip-gen/serving';
 import type { ServiceSettings } from './service-settings.ts';
 
 /**
@@ -21,6 +21,33 @@ export async function readTls(
     tlsClientCa === '' ? undefined : readPem('tlsClientCa', tlsClientCa),
   ]);
   return { certificate, key, ...(clientAuthority && { clientAuthority }) };
+}
+
+/**
+ * What a client trusts and shows, or nothing where no authority is named.
+ *
+ * @throws invalid_argument when a certificate, key or name stands without what it belongs to; not_found for a file that
+ * cannot be read
+ */
+export async function readClientTls(settings: {
+  readonly peerCa: string;
+  readonly peerCert: string;
+  readonly peerKey: string;
+  readonly peerName: string;
+}): Promise<ClientTls | undefined> {
+  const { peerCa, peerCert, peerKey, peerName } = settings;
+  if (peerCa === '') {
+    const alone = [peerCert, peerKey, peerName].find((value) => value !== '');
+    if (alone !== undefined) throw invalidArgument('peerCa', 'given with peerCert, peerKey and peerName', peerCa);
+    return undefined;
+  }
+  if ((peerCert === '') !== (peerKey === '')) throw invalidArgument('peerCert', 'given with peerKey', peerCert);
+  const authority = await readPem('peerCa', peerCa);
+  const pair = peerCert !== '' && {
+    certificate: await readPem('peerCert', peerCert),
+    key: await readPem('peerKey', peerKey),
+  };
+  return { authority, ...pair, ...(peerName !== '' && { serverName: peerName }) };
 }
 
 async function readPem(name: string, path: string): Promise<Buffer> {

@@ -7,6 +7,32 @@ export interface ServicePorts {
   readonly metricsAddress: number;
 }
 
+/** What a server shows and demands: files for `readTls`. */
+export function serverTlsSettings() {
+  return {
+    tlsCert: text({ default: '', description: 'PEM file of the certificate chain; empty: no TLS.' }),
+    tlsKey: text({ default: '', description: 'PEM file of its private key.' }),
+    tlsClientCa: text({
+      default: '',
+      description: 'PEM file of the authority whose clients alone may connect; empty: anyone may.',
+    }),
+  };
+}
+
+/** What a client of other services trusts and shows: files for `readClientTls`. */
+export function clientTlsSettings() {
+  return {
+    peerCa: text({
+      default: '',
+      description:
+        'PEM file of the authority that signed the certificates of the services behind; empty: no TLS to them.',
+    }),
+    peerCert: text({ default: '', description: 'PEM file of the certificate shown to them, where they demand one.' }),
+    peerKey: text({ default: '', description: 'PEM file of its private key.' }),
+    peerName: text({ default: '', description: "Name that their certificates are for; empty: each address's host." }),
+  };
+}
+
 /**
  * The settings that every service with a model has, to be spread into its own. It listens on loopback unless told
  * otherwise: there is no password on these doors.
@@ -58,12 +84,7 @@ export function serviceSettings(ports: ServicePorts) {
       unit: 'ms',
       description: 'How long running calls may go on after SIGTERM.',
     }),
-    tlsCert: text({ default: '', description: 'PEM file of the certificate chain; empty: no TLS.' }),
-    tlsKey: text({ default: '', description: 'PEM file of its private key.' }),
-    tlsClientCa: text({
-      default: '',
-      description: 'PEM file of the authority whose clients alone may connect; empty: anyone may.',
-    }),
+    ...serverTlsSettings(),
     logLevel: choice({
       values: LOG_LEVELS,
       default: 'info',

@@ -1,4 +1,4 @@
-import { MAX_REQUEST_CANDIDATES } from '@clip-gen/generation';
+import { MAX_GUIDANCE, MAX_REQUEST_CANDIDATES, MAX_TEMPERATURE, MAX_VOCABULARY_SIZE } from '@clip-gen/generation';
 import { Command, Option } from 'commander';
 import { readConfig } from '../config.ts';
 import { evaluateModel, type Evaluation } from '../evaluation/evaluate-model.ts';
@@ -43,10 +43,14 @@ export function evaluateCommand(): Command {
         .argParser(integer(0, Number.MAX_SAFE_INTEGER))
         .default(0),
     )
-    .addOption(new Option('--temperature <number>', "default: the model's, as in generate").argParser(decimal(0, 10)))
-    .addOption(new Option('--top-k <count>', '0 = all; the same default').argParser(integer(0, 2 ** 21)))
+    .addOption(
+      new Option('--temperature <number>', "default: the model's, as in generate").argParser(
+        decimal(0, MAX_TEMPERATURE),
+      ),
+    )
+    .addOption(new Option('--top-k <count>', '0 = all; the same default').argParser(integer(0, MAX_VOCABULARY_SIZE)))
     .addOption(new Option('--top-p <share>', 'the same default').argParser(decimal(0, 1)))
-    .addOption(new Option('--guidance <number>', 'the same default').argParser(decimal(0, 50)))
+    .addOption(new Option('--guidance <number>', 'the same default').argParser(decimal(0, MAX_GUIDANCE)))
     .addOption(new Option('--threads <count>', 'default: the processor cores').argParser(integer(1, 1024)))
     .option('--json', 'print one JSON object instead of a table')
     .addHelpText('after', HELP)

@@ -1,4 +1,10 @@
-import { MAX_REQUEST_CANDIDATES, REQUEST_DEFAULTS } from '@clip-gen/generation';
+import {
+  MAX_GUIDANCE,
+  MAX_REQUEST_CANDIDATES,
+  MAX_TEMPERATURE,
+  MAX_VOCABULARY_SIZE,
+  REQUEST_DEFAULTS,
+} from '@clip-gen/generation';
 import { Command, Option } from 'commander';
 import { decimal, integer } from '../number-options.ts';
 import { FORMAT_NAMES } from '../output-files.ts';
@@ -30,13 +36,13 @@ export function generateCommand(): Command {
       new Option(
         '--temperature <number>',
         `lower is plainer, higher is wilder; 0 takes the likeliest (default: the model's, else ${temperature})`,
-      ).argParser(decimal(0, 10)),
+      ).argParser(decimal(0, MAX_TEMPERATURE)),
     )
     .addOption(
       new Option(
         '--top-k <count>',
         `draw from the likeliest tokens only; 0 = all (default: the model's, else ${topK})`,
-      ).argParser(integer(0, 2 ** 21)),
+      ).argParser(integer(0, MAX_VOCABULARY_SIZE)),
     )
     .addOption(
       new Option(
@@ -48,7 +54,7 @@ export function generateCommand(): Command {
       new Option(
         '--guidance <number>',
         `above 1: nearer to the prompt, less varied, twice the time (default: the model's, else ${guidance})`,
-      ).argParser(decimal(0, 50)),
+      ).argParser(decimal(0, MAX_GUIDANCE)),
     )
     .option('--model <folder>', 'a model: clip/, vqgan/ and gpt/ (default: the emoji model that comes along)')
     .option('--out <file>', 'where to save; .png, .jpg or .webp (default: a name from the prompt)')

@@ -1,10 +1,12 @@
-import { choice, defineSettings, integer, list, text, type SettingsOf } from '@clip-gen/config';
+import { defineSettings, list, text, type SettingsOf } from '@clip-gen/config';
 import { GATEWAY_SETTINGS } from '@clip-gen/gateway';
+import { SAMPLER_SETTINGS } from '@clip-gen/transformer-sampler';
 
 const { httpAddress, address, metricsAddress, modelName, defaultCandidates, maxCandidates, maxImageSide } =
   GATEWAY_SETTINGS.declarations;
 const { maxInFlight, maxWaiting, requestTimeoutMs, drainMs, apiKeys, logLevel, logFormat } =
   GATEWAY_SETTINGS.declarations;
+const { generationDefaults, provider, threads } = SAMPLER_SETTINGS.declarations;
 
 /** What `clip-gen serve` takes: the gateway's doors and limits, and what the three services behind it share. */
 export function serveSettings(modelFolder: string) {
@@ -21,17 +23,8 @@ export function serveSettings(modelFolder: string) {
       }),
       description: 'More decoders that a request can choose by name: ONNX files, each described by its manifest.',
     }),
-    provider: choice({
-      values: ['cpu', 'webgpu', 'cuda'],
-      default: 'cpu',
-      description: 'What the networks run on; one that this machine lacks is an error, never a silent run on the CPU.',
-    }),
-    threads: integer({
-      default: 0,
-      min: 0,
-      max: 1024,
-      description: 'Threads of one operator; 0 takes the physical cores that the process may use.',
-    }),
+    generationDefaults,
+    ...{ provider, threads },
     ...{ httpAddress, address, metricsAddress, modelName, defaultCandidates, maxCandidates, maxImageSide },
     ...{ maxInFlight, maxWaiting, requestTimeoutMs, drainMs, apiKeys, logLevel, logFormat },
   });

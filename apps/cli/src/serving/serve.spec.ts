@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readSettings } from '@clip-gen/config';
@@ -21,18 +21,22 @@ const PROMPT = 'a slice of pizza';
 /** Of the tiny model's pictures. */
 const SIDE = 16;
 
+/** The model's wishes, unlike what holds without them. */
+const DEFAULTS = { candidates: 5, temperature: 1.3, topK: 21, topP: 0.83, guidance: 2.3 };
+
 let folder: string;
 let model: string;
 beforeAll(async () => {
   folder = await temporaryFolder();
   model = join(folder, 'model');
   await writeTinyModel(model);
+  await writeFile(join(model, 'generation.json'), JSON.stringify(DEFAULTS));
 });
 
-async function overHttp(port: number, request: object): Promise<{ status: number; pictures: Buffer[] }> {
+async function overHttp(port: number, request: object, headers = {}): Promise<{ status: number; pictures: Buffer[] }> {
   const response = await fetch(`http://127.0.0.1:${port}/v1/images/generations`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...headers },
     body: JSON.stringify(request),
   });
   const { data = [] } = (await response.json()) as { data?: { b64_json: string }[] };
@@ -40,42 +44,71 @@ async function overHttp(port: number, request: object): Promise<{ status: number
 }
 
 describe('one process with all services', { timeout: 120_000 }, () => {
+  const log: Record<string, unknown>[] = [];
+  const destination = { write: (line: string): unknown => log.push(JSON.parse(line) as Record<string, unknown>) };
   let running: RunningGateway;
   beforeAll(async () => {
     const settings = readSettings(serveSettings(model), { argv: DOORS, env: {} });
-    running = await startAll(settings, { logger: createLogger({ service: 'test', level: 'silent', format: 'json' }) });
+    running = await startAll(settings, { logger: createLogger({ service: 'test', level: 'info', destination }) });
   });
   afterAll(() => running.close());
 
-  it('gives the bytes of `clip-gen generate` over REST and gRPC, alone and under load', async () => {
-    const out = join(folder, 'picture.png');
+  /** The picture that `clip-gen generate` saves. */
+  async function commandLine(...flags: string[]): Promise<Buffer> {
+    const out = join(await temporaryFolder(), 'picture.png');
     vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-    const flags = ['--seed', '7', '--candidates', '5', '--size', String(SIDE), '--model', model, '--no-preview'];
-    expect(await main(['generate', PROMPT, ...flags, '--out', out])).toBeUndefined();
+    const fixed = ['--seed', '7', '--size', String(SIDE), '--model', model, '--no-preview', '--out', out];
+    expect(await main(['generate', PROMPT, ...fixed, ...flags])).toBeUndefined();
     vi.restoreAllMocks();
-    const expected = await readFile(out);
+    return readFile(out);
+  }
 
-    const request = { prompt: PROMPT, seed: 7, candidates: 5 };
-    const { status, pictures } = await overHttp(running.httpPort, request);
-    expect(status).toBe(200);
-    expect(pictures.map((picture) => picture.equals(expected))).toEqual([true]);
-
-    const { client, close } = connect(ImageGenerationDefinition, {
-      addresses: [`127.0.0.1:${running.port}`],
-      name: 'gateway',
-      deadlineMs: 60_000,
-      maxReceiveBytes: 1 << 20,
-    });
-    for await (const { event } of client.generate({ ...request, seed: 7n })) {
-      if (event?.$case === 'image') expect(Buffer.from(event.value.image!.data).equals(expected)).toBe(true);
+  async function overGrpc(request: object): Promise<{ candidates: number | undefined; pictures: Buffer[] }> {
+    const pictures: Buffer[] = [];
+    let candidates: number | undefined;
+    const addresses = [`127.0.0.1:${running.port}`];
+    const { client, close } = connect(ImageGenerationDefinition, { addresses, name: 'gateway', deadlineMs: 60_000 });
+    for await (const { event } of client.generate({ prompt: PROMPT, seed: 7n, ...request })) {
+      if (event?.$case === 'accepted') ({ candidates } = event.value);
+      if (event?.$case === 'image') pictures.push(Buffer.from(event.value.image!.data));
     }
     close();
+    return { candidates, pictures };
+  }
 
+  it('gives the bytes of `clip-gen generate` over REST and gRPC, with the defaults of generation.json', async () => {
+    const expected = await commandLine();
+    const request = { prompt: PROMPT, seed: 7 };
+    expect(await overHttp(running.httpPort, request)).toEqual({ status: 200, pictures: [expected] });
+    expect(await overGrpc({})).toEqual({ candidates: DEFAULTS.candidates, pictures: [expected] });
+    // The file is what makes it this picture: without it there would be another.
+    const plain = ['--temperature', '1', '--top-k', '0', '--top-p', '1', '--guidance', '1', '--candidates', '16'];
+    expect((await commandLine(...plain)).equals(expected)).toBe(false);
+  });
+
+  it('gives the bytes of `clip-gen generate` for options that no float holds, alone and under load', async () => {
+    const flags = ['--temperature', '0.9', '--top-p', '0.95', '--guidance', '1.7', '--top-k', '30'];
+    const expected = await commandLine(...flags, '--candidates', '3');
+    const sampling = { temperature: 0.9, topP: 0.95, guidance: 1.7, topK: 30 };
+    expect(await overGrpc({ candidates: 3, sampling })).toEqual({ candidates: 3, pictures: [expected] });
+    const rest = { temperature: 0.9, top_p: 0.95, guidance_scale: 1.7, top_k: 30 };
+    const request = { prompt: PROMPT, seed: 7, candidates: 3, ...rest };
     const others = Array.from({ length: 6 }, (_, i) => overHttp(running.httpPort, { ...request, seed: 100 + i }));
-    const again = await Promise.all([...others, overHttp(running.httpPort, request)]);
-    expect(again.map((answer) => answer.status)).toEqual(again.map(() => 200));
-    expect(again.at(-1)!.pictures[0]!.equals(expected)).toBe(true);
-    expect(again[0].pictures[0]!.equals(expected)).toBe(false);
+    const [first, ...answers] = await Promise.all([...others, overHttp(running.httpPort, request)]);
+    expect(answers.at(-1)).toEqual({ status: 200, pictures: [expected] });
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+    expect(first.pictures[0]!.equals(expected)).toBe(false);
+  });
+
+  it("has a request's id in the logs of all services", async () => {
+    const id = 'from-the-client-1';
+    const { status } = await overHttp(running.httpPort, { prompt: PROMPT, candidates: 2 }, { 'x-request-id': id });
+    expect(status).toBe(200);
+    const services = (): unknown[] => log.flatMap((line) => (line['requestId'] === id ? [line['service']] : []));
+    await vi.waitFor(() => {
+      const wanted = ['clip-embedding', 'gateway', 'transformer-sampler', 'vqgan-decoder'];
+      expect([...new Set(services())].sort()).toEqual(wanted);
+    });
   });
 
   it('says what a model lacks, and leaves nothing open', async () => {

@@ -19,7 +19,8 @@ const OWN_DECODER = 'vqgan';
  * @throws what a service throws that cannot start, with the others closed again
  */
 export async function startAll(settings: ServeSettings, deps: { readonly logger: Logger }): Promise<RunningGateway> {
-  const { model, provider, threads, drainMs, maxInFlight, maxWaiting, logLevel, logFormat } = settings;
+  const { model, generationDefaults, provider, threads, drainMs, maxInFlight, maxWaiting, logLevel, logFormat } =
+    settings;
   const shared = {
     model,
     provider,
@@ -43,7 +44,10 @@ export async function startAll(settings: ServeSettings, deps: { readonly logger:
       startEmbedding({ ...defaults(EMBEDDING_SETTINGS), ...shared, queueLimit }, logger('clip-embedding')),
     );
     const sampler = await started(
-      startSampler({ ...defaults(SAMPLER_SETTINGS), ...shared, queueLimit }, logger('transformer-sampler')),
+      startSampler(
+        { ...defaults(SAMPLER_SETTINGS), ...shared, generationDefaults, queueLimit },
+        logger('transformer-sampler'),
+      ),
     );
     const decoders: string[] = [];
     for (const [name, decoderManifest] of [[OWN_DECODER, ''] as const, ...settings.decoders.map(named)]) {

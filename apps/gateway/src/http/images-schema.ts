@@ -1,12 +1,6 @@
 import { z } from 'zod';
-import {
-  MAX_CODEBOOK_SIZE,
-  MAX_GUIDANCE,
-  MAX_PARTIALS,
-  MAX_PICTURES,
-  MAX_PROMPT_CHARACTERS,
-  MAX_TEMPERATURE,
-} from '../generation-request.ts';
+import { MAX_GUIDANCE, MAX_TEMPERATURE, MAX_VOCABULARY_SIZE } from '@clip-gen/sampling';
+import { MAX_CANDIDATES, MAX_PARTIALS, MAX_PICTURES, MAX_PROMPT_CHARACTERS } from '../generation-request.ts';
 import { choiceField, flagField, integerField, numberField, textField } from './fields.ts';
 
 const WITHOUT_EFFECT = 'Accepted for clients of other servers; has no effect here.';
@@ -54,11 +48,15 @@ export const ImagesRequest = z.strictObject({
   ).optional(),
   candidates: integerField(
     1,
-    256,
-    'Pictures to draw and judge, at least `n`. Absent: this server’s default, at least `n`.',
+    MAX_CANDIDATES,
+    'Pictures to draw and judge, at least `n`. Absent: the model’s default, at least `n`.',
   ).optional(),
-  temperature: numberField(0, MAX_TEMPERATURE, 'Divides the logits; 0 takes the likeliest.').optional(),
-  top_k: integerField(1, MAX_CODEBOOK_SIZE, 'Only the k likeliest codes may be drawn.').optional(),
+  temperature: numberField(
+    0,
+    MAX_TEMPERATURE,
+    'Divides the logits; 0 takes the likeliest. Absent, as with the next three: the model’s default.',
+  ).optional(),
+  top_k: integerField(1, MAX_VOCABULARY_SIZE, 'Only the k likeliest codes may be drawn.').optional(),
   top_p: z
     .number({ error: 'in (0, 1]' })
     .gt(0, { error: 'in (0, 1]' })

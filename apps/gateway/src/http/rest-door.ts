@@ -1,5 +1,11 @@
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerOptions,
+} from 'fastify';
 import { ClipGenError } from '@clip-gen/errors';
+import type { ServerTls } from '@clip-gen/serving';
 import { acceptRequestId, withRequestId } from '@clip-gen/telemetry';
 import type { Core } from '../core.ts';
 import { splitAddress } from '../split-address.ts';
@@ -24,10 +30,10 @@ const RECEIVE_TIMEOUT_MS = 15_000;
 const STALL_MS = 15_000;
 const IDLE_CHECK_MS = 20;
 
-/** Listens with REST, the web page and what operators ask for. */
-export async function openRestDoor(core: Core): Promise<RestDoor> {
+/** Listens with REST, the web page and what operators ask for; with certificates, over HTTPS alone. */
+export async function openRestDoor(core: Core, tls?: ServerTls): Promise<RestDoor> {
   const { settings, keys, logger } = core;
-  const app = Fastify({
+  const app = createApp(tls, {
     bodyLimit: settings.maxBodyBytes,
     requestTimeout: RECEIVE_TIMEOUT_MS,
     connectionTimeout: settings.requestTimeoutMs + STALL_MS,
@@ -72,6 +78,7 @@ export async function openRestDoor(core: Core): Promise<RestDoor> {
     throw new HttpError(405, `${shorten(path)} takes ${methods.join(', ')}; got ${request.method}`);
   });
 
+  app.server.maxConnections = settings.maxConnections;
   const { host, port } = splitAddress(settings.httpAddress);
   await app.listen({ host, port });
   const bound = app.server.address();
@@ -88,6 +95,14 @@ export async function openRestDoor(core: Core): Promise<RestDoor> {
     },
     cut: () => app.server.closeAllConnections(),
   };
+}
+
+function createApp(tls: ServerTls | undefined, options: FastifyServerOptions): FastifyInstance {
+  if (!tls) return Fastify(options);
+  const [cert, key, ca] = [tls.certificate, tls.key, tls.clientAuthority].map((pem) => pem && Buffer.from(pem));
+  const https = { cert, key, ...(ca && { ca, requestCert: true, rejectUnauthorized: true }) };
+  // Routes see requests and answers alone, which are those of plain HTTP; the server's type is all that differs.
+  return Fastify({ ...options, https } as FastifyServerOptions);
 }
 
 /** Metrics and a log line of an answer that was sent, or whose client has gone. */

@@ -10,9 +10,10 @@ import {
   type TransformerSamplerClient,
 } from '@clip-gen/contracts';
 import { ClipGenError } from '@clip-gen/errors';
-import { connect, type CallExtras, type Connection } from '@clip-gen/serving';
+import { connect, type CallExtras, type ClientTls, type Connection } from '@clip-gen/serving';
 import type { Logger, Metrics } from '@clip-gen/telemetry';
 import { decoderAddresses, type GatewaySettings } from '../config.ts';
+import { FALLBACK_CANDIDATES } from '../generation-request.ts';
 import { Peer } from './peer.ts';
 
 type Embedding = ClipEmbeddingClient<CallExtras>;
@@ -29,11 +30,23 @@ export interface Pipeline {
   readonly decoder: TokenDecoder;
   /** What sampler and decoder agree on. */
   readonly grid: { readonly tokens: number; readonly codebookSize: number };
+  /** Candidates that the sampler's model is best drawn with; of a request that does not say. */
+  readonly defaultCandidates: number;
 }
 
 interface Decoder {
   readonly connection: Connection<TokenDecoder>;
   readonly peer: Peer<GetDecoderResponse>;
+}
+
+/** What the connections work with. */
+export interface PeersParts {
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Told when a service comes or goes. */
+  readonly onChange: () => void;
+  /** Default: none. */
+  readonly tls?: ClientTls;
 }
 
 /** The services behind the gateway: connections that stay, and a watch on who is there. */
@@ -45,11 +58,8 @@ export class Peers {
   readonly #decoders: ReadonlyMap<string, Decoder>;
   readonly #timer: NodeJS.Timeout;
 
-  /** Connects and begins to watch; services need not be there yet. @param onChange told when one comes or goes */
-  constructor(
-    settings: GatewaySettings,
-    { logger, metrics, onChange }: { logger: Logger; metrics: Metrics; onChange: () => void },
-  ) {
+  /** Connects and begins to watch; services need not be there yet. @throws invalid_argument for what is no PEM */
+  constructor(settings: GatewaySettings, { logger, metrics, onChange, tls }: PeersParts) {
     const common = {
       logger,
       metrics,
@@ -57,6 +67,7 @@ export class Peers {
       deadlineMs: settings.requestTimeoutMs,
       // A picture of the largest side as RGB8, and some.
       maxReceiveBytes: 3 * 4096 ** 2 + 65_536,
+      ...(tls && { tls }),
     };
     const watched = { onChange, logger };
     const embedding = connect(ClipEmbeddingDefinition, { ...common, name: 'embedding', addresses: settings.embedding });
@@ -130,6 +141,7 @@ export class Peers {
       sampler: this.#sampler.client,
       decoder: decoder.connection.client,
       grid: { tokens: sampler.gridTokens, codebookSize: sampler.codebookSize },
+      defaultCandidates: sampler.defaultCandidates || FALLBACK_CANDIDATES,
     };
   }
 

@@ -2,7 +2,7 @@ import { ClipGenError } from '@clip-gen/errors';
 import type { WorkQueue } from '@clip-gen/serving';
 import { currentRequestId, withRequestId, type Logger } from '@clip-gen/telemetry';
 import type { GatewayMetrics } from '../gateway-metrics.ts';
-import type { GenerationRequest } from '../generation-request.ts';
+import { candidatesOf, type GenerationRequest } from '../generation-request.ts';
 import type { Peers } from '../peers/peers.ts';
 import { encodePicture } from '../picture-encoding.ts';
 import { allOrNone } from './all-or-none.ts';
@@ -22,6 +22,8 @@ export interface GeneratorOptions {
   readonly attempts: number;
   /** Pictures of one EmbedImage call. */
   readonly judgeBatch: number;
+  /** How many are drawn when a request does not say, 0 for what the sampler says; and at most. */
+  readonly candidates: { readonly usual: number; readonly most: number };
   /** From arrival to the last picture. */
   readonly timeoutMs: number;
   readonly metrics: GatewayMetrics;
@@ -91,11 +93,13 @@ export class Generator {
     startedMs: number,
   ): Promise<void> {
     const { peers, attempts, judgeBatch, metrics, logger } = this.options;
-    const { prompt, candidates, pictures, seed, partials, encoding } = request;
+    const { prompt, pictures, seed, partials, encoding } = request;
     const { signal } = control;
     const since = (): number => performance.now() - startedMs;
     metrics.reached('begun', since());
-    const { embedding, sampler, decoder, grid } = await peers.pipeline(request.decoder);
+    const { embedding, sampler, decoder, grid, defaultCandidates } = await peers.pipeline(request.decoder);
+    const { usual, most } = this.options.candidates;
+    const candidates = candidatesOf(request, usual || defaultCandidates, most);
     const { embeddings } = await blame('embedding', embedding.embedText({ texts: [prompt] }, { signal }));
     const condition = embeddings[0]?.values ?? [];
     channel.push({ kind: 'accepted', seed, candidates });

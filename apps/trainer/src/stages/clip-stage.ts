@@ -9,23 +9,18 @@ import {
   type ClipConfig,
 } from '@clip-gen/clip';
 import type { ImageBatch, ImageDataset } from '@clip-gen/datasets';
-import { GraphBuilder, type Value } from '@clip-gen/graph';
+import { ClipGenError } from '@clip-gen/errors';
+import { concat, GraphBuilder, slice, type Value } from '@clip-gen/graph';
 import type { RgbImage } from '@clip-gen/image';
 import { contrastive } from '@clip-gen/losses';
 import { Scope, type ParameterSpec } from '@clip-gen/nn';
 import { tensor, type Tensor } from '@clip-gen/tensor';
 import { createClipTokenizer, cutVocabulary, tokenizerToJson, type ClipTokenizer } from '@clip-gen/tokenizer';
 import type { ClipTraining } from '../config.ts';
+import { batchShare, wholeBatches } from '../distributed/batch-share.ts';
+import { World } from '../distributed/world.ts';
 import { oneOptimizerNotes, parseNotes } from '../saved-state.ts';
-import {
-  wholeBatches,
-  type Metrics,
-  type ModelFiles,
-  type Stage,
-  type StageState,
-  type StepContext,
-  type Validation,
-} from '../stage.ts';
+import type { Metrics, ModelFiles, Stage, StageState, StepContext, Validation } from '../stage.ts';
 import { outputGradients, scalarOf, StepGraph } from '../step-graph.ts';
 import { Trainable } from '../trainable.ts';
 
@@ -48,21 +43,44 @@ export class ClipStage implements Stage<ImageBatch> {
     readonly tokenizer: ClipTokenizer,
     readonly training: ImageDataset,
     readonly validation: ImageDataset | undefined,
+    readonly world: World,
   ) {
     this.batchSize = settings.batchSize;
-    this.stepsPerEpoch = wholeBatches(training.length, settings.batchSize);
+    this.stepsPerEpoch = wholeBatches(training.length, batchShare(settings, world));
     this.#trainable = new Trainable(contrastiveGraph(config, settings.batchSize).specs, settings);
   }
 
-  /** Cuts the vocabulary to the captions of the training pictures, unless the settings ask for all of OpenAI's. */
-  static create(settings: ClipTraining, training: ImageDataset, validation?: ImageDataset): ClipStage {
+  /**
+   * Cuts the vocabulary to the captions of the training pictures, unless the settings ask for all of OpenAI's.
+   *
+   * @throws invalid_argument for a batch that is divided: its loss compares every caption with every picture
+   */
+  static create(
+    settings: ClipTraining,
+    training: ImageDataset,
+    validation?: ImageDataset,
+    world = World.alone(),
+  ): ClipStage {
+    ClipStage.check(settings, world);
     const whole = createClipTokenizer();
     const config = ClipStage.config(settings);
-    if (settings.vocabularySize === 0) return new ClipStage(settings, config, whole, training, validation);
+    if (settings.vocabularySize === 0) {
+      return new ClipStage(settings, config, whole, training, validation, world);
+    }
     const captions = training.files.flatMap((_, i) => [...training.captionsOf(i)]);
     const { tokenizer } = cutVocabulary(whole, captions, settings.vocabularySize);
     const text = { ...config.text, vocabularySize: tokenizer.vocabularySize };
-    return new ClipStage(settings, { ...config, text }, tokenizer, training, validation);
+    return new ClipStage(settings, { ...config, text }, tokenizer, training, validation, world);
+  }
+
+  /** @throws invalid_argument for a batch that is divided */
+  static check({ accumulate, batchSize }: ClipTraining, { size }: World): void {
+    if (accumulate * size === 1) return;
+    throw new ClipGenError(
+      'invalid_argument',
+      `clip compares every picture with every caption of a batch, which one process must hold: train it without --nproc and ` +
+        `--accumulate, e.g. with --set batchSize=${batchSize * accumulate * size}`,
+    );
   }
 
   static config(settings: ClipTraining): ClipConfig {
@@ -75,14 +93,14 @@ export class ClipStage implements Stage<ImageBatch> {
     return this.training.batches({ batchSize, training: true, seed, epoch, startStep, augmentation });
   }
 
-  async step(batch: ImageBatch, { learningRate }: StepContext): Promise<Metrics> {
+  async step(batch: ImageBatch, { learningRate, onChange }: StepContext): Promise<Metrics> {
     this.#training ??= await StepGraph.compile(
       contrastiveGraph(this.config, this.batchSize).graph,
       this.settings.threads,
     );
     const feeds = { images: batch.images, tokens: this.#tokens(batch.captions!) };
-    const outputs = await this.#training.run(this.#trainable.values, feeds, this.#trainable.gradients);
-    const { skipped } = this.#trainable.step(learningRate);
+    const outputs = await this.#training.run(this.#trainable.values, feeds, this.#trainable.into());
+    const { skipped } = await this.#trainable.step(learningRate, this.world, onChange);
     const scale = this.#trainable.arena.values.get(LOGIT_SCALE)!.data;
     scale[0] = Math.min(scale[0]!, MAX_LOGIT_SCALE);
     return { loss: scalarOf(outputs, 'loss'), scale: Math.exp(scale[0]), ...(skipped ? { skipped: 1 } : {}) };
@@ -152,11 +170,25 @@ function forward(config: ClipConfig, batch: number): Forward {
   const { imageSize } = config.vision;
   const images = graph.input('images', 'float32', [batch, 3, imageSize, imageSize]);
   const tokens = graph.input('tokens', 'int64', [batch, config.text.contextLength]);
-  const imageRows = normalizeRows(encodeImage(scope, config, fromSignedPixels(images)));
-  const textRows = normalizeRows(encodeText(scope, config, tokens));
+  const imageRows = normalizeRows(inChunks(images, (part) => encodeImage(scope, config, fromSignedPixels(part))));
+  const textRows = normalizeRows(inChunks(tokens, (part) => encodeText(scope, config, part)));
   const loss = contrastive(imageRows, textRows, logitScale(scope));
   graph.output('loss', loss);
   return { graph, scope, loss };
+}
+
+/** Rows that a tower encodes at a time: with more, what one operator writes has left the cache when the next reads it. */
+const CHUNK = 32;
+
+/** `encode` of (B, …) in chunks of rows, put together again. */
+function inChunks(rows: Value, encode: (part: Value) => Value): Value {
+  const batch = rows.shape[0] as number;
+  if (batch <= CHUNK) return encode(rows);
+  const parts: Value[] = [];
+  for (let start = 0; start < batch; start += CHUNK) {
+    parts.push(encode(slice(rows, 0, start, Math.min(batch, start + CHUNK))));
+  }
+  return concat(parts, 0);
 }
 
 function contrastiveGraph(config: ClipConfig, batch: number): { graph: GraphBuilder; specs: readonly ParameterSpec[] } {

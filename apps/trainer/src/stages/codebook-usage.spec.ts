@@ -1,6 +1,7 @@
 import { ParameterArena } from '@clip-gen/optimizer';
 import { tensor } from '@clip-gen/tensor';
 import { describe, expect, it } from 'vitest';
+import { World } from '../distributed/world.ts';
 import { CodebookUsage } from './codebook-usage.ts';
 
 const CODES = 6;
@@ -24,10 +25,10 @@ const row = (arena: ParameterArena, kind: 'values' | 'firstMoments' | 'secondMom
 ];
 
 describe('CodebookUsage', () => {
-  it('moves the codes that were not chosen, and no other, to latents of the batch', () => {
+  it('moves the codes that were not chosen, and no other, to latents of the batch', async () => {
     const usage = new CodebookUsage(CODES, 10, 7);
-    usage.count(chosen(0, 4, 4));
-    usage.count(chosen(3));
+    await usage.count([chosen(0, 4, 4)], World.alone());
+    await usage.count([chosen(3)], World.alone());
     expect(usage.used).toBe(3 / CODES);
     const arena = arenaWithMoments();
     expect(usage.revive(arena, latents, tokens, 9)).toBe(3);
@@ -45,12 +46,12 @@ describe('CodebookUsage', () => {
     }
   });
 
-  it('chooses latents that are far from every code, each only once while others are left', () => {
+  it('chooses latents that are far from every code, each only once while others are left', async () => {
     // Latents that lie on a code already are never drawn; the one that does not takes the first code.
     const arena = arenaWithMoments();
     const batch = tensor('float32', [4, 2], Float32Array.of(1, 2, 1, 2, 50, 60, 1, 2));
     const usage = new CodebookUsage(CODES, 10, 7);
-    usage.count(chosen(0, 2, 3, 4, 5));
+    await usage.count([chosen(0, 2, 3, 4, 5)], World.alone());
     expect(usage.revive(arena, batch, chosen(0, 0, 0, 0), 9)).toBe(1);
     expect(row(arena, 'values', 1)).toEqual([50, 60]);
 
@@ -60,12 +61,12 @@ describe('CodebookUsage', () => {
     expect(new Set(places).size).toBe(3);
   });
 
-  it('begins a new window then', () => {
+  it('begins a new window then', async () => {
     const usage = new CodebookUsage(CODES, 10, 7);
-    usage.count(chosen(0, 1, 2, 3, 4));
+    await usage.count([chosen(0, 1, 2, 3, 4)], World.alone());
     usage.revive(arenaWithMoments(), latents, tokens, 9);
     expect(usage.used).toBe(0);
-    usage.count(chosen(0, 1, 2, 3, 4, 5));
+    await usage.count([chosen(0, 1, 2, 3, 4, 5)], World.alone());
     expect(usage.revive(arenaWithMoments(), latents, tokens, 19)).toBe(0);
   });
 

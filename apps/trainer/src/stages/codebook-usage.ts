@@ -1,6 +1,7 @@
 import { RandomStream } from '@clip-gen/rng';
 import type { ParameterArena } from '@clip-gen/optimizer';
 import { emptyTensor, type Tensor } from '@clip-gen/tensor';
+import type { World } from '../distributed/world.ts';
 import { STREAMS } from '../streams.ts';
 
 const CODEBOOK = 'quantizer.embedding.weight';
@@ -25,10 +26,13 @@ export class CodebookUsage {
     return this.tensor.data;
   }
 
-  /** Counts one batch. @param tokens chosen codes, int64 */
-  count(tokens: Tensor): void {
+  /** Counts one batch, of all processes. @param tokens this process's chosen codes, int64, in any number of tensors */
+  async count(tokens: readonly Tensor[], world: World): Promise<void> {
     const { counts } = this;
-    for (const token of tokens.data as BigInt64Array) counts[Number(token)]!++;
+    const fresh = new Float32Array(counts.length);
+    for (const { data } of tokens) for (const token of data as BigInt64Array) fresh[Number(token)]!++;
+    await world.sum(fresh);
+    for (let code = 0; code < counts.length; code++) counts[code]! += fresh[code]!;
   }
 
   /** Share of the codes that were chosen since the window began. */

@@ -1,5 +1,6 @@
 import { emptyTensor, tensor, type Tensor } from '@clip-gen/tensor';
 import { updateRunningStatistics, type BatchStatistics } from '@clip-gen/vqgan';
+import type { World } from '../distributed/world.ts';
 import { savedTensor } from '../saved-state.ts';
 
 interface Running {
@@ -29,13 +30,19 @@ export class DiscriminatorStatistics {
     );
   }
 
-  /** Takes in one pass. @param which prefix of the pass's outputs `<which>.<module>.{mean,inverse_std}` */
-  update(outputs: Readonly<Record<string, Tensor>>, which: string): void {
+  /**
+   * Takes in one pass of all processes, as if their parts were one batch.
+   *
+   * @param which prefix of the pass's outputs `<which>.<module>.{mean,inverse_std}`
+   */
+  async update(outputs: Readonly<Record<string, Tensor>>, which: string, world: World): Promise<void> {
     for (const [module, running] of this.#running) {
-      const mean = outputs[`${which}.${module}.mean`] as Tensor<'float32'>;
-      const inverse = outputs[`${which}.${module}.inverse_std`] as Tensor<'float32'>;
+      const mean = (outputs[`${which}.${module}.mean`] as Tensor<'float32'>).data;
+      const inverse = (outputs[`${which}.${module}.inverse_std`] as Tensor<'float32'>).data;
       const { mean: runningMean, variance, count } = running;
-      updateRunningStatistics({ mean: runningMean.data, variance: variance.data }, mean.data, inverse.data, count);
+      const [wholeMean, wholeInverse] = await pooled(mean, inverse, world);
+      const into = { mean: runningMean.data, variance: variance.data };
+      updateRunningStatistics(into, wholeMean, wholeInverse, count * world.size);
       running.batches++;
     }
   }
@@ -70,4 +77,18 @@ export class DiscriminatorStatistics {
       yield [`${module}.num_batches_tracked`, tensor('int64', [], BigInt64Array.of(BigInt(batches)))];
     }
   }
+}
+
+/** Mean and 1/√(variance + ε) over the processes, of each one's. The ε stays within the variance, where it was. */
+async function pooled(mean: Float32Array, inverse: Float32Array, world: World): Promise<[Float32Array, Float32Array]> {
+  if (world.size === 1) return [mean, inverse];
+  const all = await world.numbers([...mean, ...inverse]);
+  const average = (of: (numbers: readonly number[]) => number): number =>
+    all.reduce((sum, numbers) => sum + of(numbers), 0) / all.length;
+  const wholeMean = Float32Array.from(mean, (_, c) => average((numbers) => numbers[c]!));
+  const wholeInverse = Float32Array.from(inverse, (_, c) => {
+    const square = average((numbers) => numbers[mean.length + c]! ** -2 + numbers[c]! ** 2);
+    return (square - average((numbers) => numbers[c]!) ** 2) ** -0.5;
+  });
+  return [wholeMean, wholeInverse];
 }

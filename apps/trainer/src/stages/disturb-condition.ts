@@ -5,16 +5,21 @@ import { STREAMS } from '../streams.ts';
 
 /**
  * Adds noise to the conditions (B, E), of unit length, and drops some of them, in place: a function of
- * (seed, global step).
+ * (seed, global step, place in the whole batch).
+ *
+ * @param first place of the first row in the batch of all processes
  */
 export function disturbCondition(
   condition: Tensor<'float32'>,
   settings: Pick<GptTraining, 'conditionDropout' | 'conditionNoise' | 'seed'>,
   globalStep: number,
+  first = 0,
 ): void {
   const { conditionDropout, conditionNoise, seed } = settings;
-  const stream = new RandomStream(seed, STREAMS.condition, globalStep);
   const [batch, width] = condition.shape as [number, number];
+  // A word for the dropout, two for each normal draw: every row takes as many.
+  const words = conditionNoise > 0 ? 1 + 2 * width : 1;
+  const stream = new RandomStream(seed, STREAMS.condition, globalStep, first * words);
   for (let b = 0; b < batch; b++) {
     const row = condition.data.subarray(b * width, (b + 1) * width);
     const drop = stream.uniform() < conditionDropout;

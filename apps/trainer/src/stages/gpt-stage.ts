@@ -1,20 +1,17 @@
 import { ClipGenError } from '@clip-gen/errors';
 import { GPT_PRESETS, gptConfigSchema, type GptConfig } from '@clip-gen/gpt';
 import { contactSheet, tensorToImages, type RgbImage } from '@clip-gen/image';
+import { SUPPORT_FILE, supportTable } from '@clip-gen/generation';
 import { RandomStream } from '@clip-gen/rng';
 import { tensor, type Tensor } from '@clip-gen/tensor';
 import { gridSide } from '@clip-gen/vqgan';
 import type { GptTraining } from '../config.ts';
+import { batchShare, wholeBatches, type BatchShare } from '../distributed/batch-share.ts';
+import { World } from '../distributed/world.ts';
+import { requireWeights, type FrozenModel } from '../frozen-weights.ts';
 import { oneOptimizerNotes, parseNotes } from '../saved-state.ts';
-import {
-  wholeBatches,
-  type Metrics,
-  type ModelFiles,
-  type Stage,
-  type StageState,
-  type StepContext,
-  type Validation,
-} from '../stage.ts';
+import type { Metrics, ModelFiles, Stage, StageState, StepContext, TensorFile, Validation } from '../stage.ts';
+import { MeanScalars } from '../mean-scalars.ts';
 import { scalarOf, StepGraph } from '../step-graph.ts';
 import { STREAMS } from '../streams.ts';
 import { Trainable } from '../trainable.ts';
@@ -24,7 +21,7 @@ import type { PictureTokens } from './encode-pictures.ts';
 import { frozenValues, isFrozen, type FrozenModels, type GraphOverFrozen } from './frozen-models.ts';
 import { evaluationGraph, trainingGraph } from './gpt-graphs.ts';
 
-/** Rows of the data set. */
+/** Rows of the data set: this process's share. */
 export interface GptBatch {
   readonly rows: readonly number[];
 }
@@ -38,6 +35,7 @@ export class GptStage implements Stage<GptBatch> {
   readonly config: GptConfig;
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
+  readonly #share: BatchShare;
   readonly #trainable: Trainable;
   readonly #values: Readonly<Record<string, Tensor>>;
   #training: StepGraph | undefined;
@@ -46,23 +44,32 @@ export class GptStage implements Stage<GptBatch> {
   /**
    * @param training tokens and embeddings of the pictures to learn from
    * @param validation those of held-back pictures; none: no validation, no best checkpoint
+   * @param start a transformer to start from; none: random weights
    * @throws invalid_argument for fewer pictures than a batch
-   * @throws failed_precondition when the frozen models lack a weight or an explicit configuration does not fit them
+   * @throws failed_precondition when the frozen models or `start` lack a weight or an explicit configuration does not fit them
    */
   constructor(
     readonly settings: GptTraining,
     readonly frozen: FrozenModels,
     readonly training: PictureTokens,
     readonly validation?: PictureTokens,
+    readonly world = World.alone(),
+    start?: FrozenModel<GptConfig>,
   ) {
     this.config = GptStage.config(settings, frozen);
-    this.batchSize = settings.batchSize;
-    this.stepsPerEpoch = wholeBatches(training.tokens.shape[0]!, settings.batchSize);
+    this.#share = batchShare(settings, world);
+    this.batchSize = this.#share.whole;
+    this.stepsPerEpoch = wholeBatches(training.tokens.shape[0]!, this.#share);
     const { specs } = this.#trainingGraph();
     this.#trainable = new Trainable(
       specs.filter(({ name }) => !isFrozen(name)),
       settings,
     );
+    if (start) {
+      const own = specs.filter(({ name }) => !isFrozen(name));
+      requireWeights(own, start.weights, `--start ${start.folder}`);
+      this.#trainable.start(start.weights);
+    }
     const needed = [...specs, ...this.#evaluationGraph().specs];
     this.#values = { ...frozenValues(frozen, needed), ...this.#trainable.values };
   }
@@ -110,25 +117,33 @@ export class GptStage implements Stage<GptBatch> {
     const order = new RandomStream(this.settings.seed, STREAMS.rowOrder, epoch).shuffle(
       Uint32Array.from({ length: this.training.tokens.shape[0]! }, (_, i) => i),
     );
+    const { whole, first, own } = this.#share;
     for (let step = startStep; step < this.stepsPerEpoch; step++) {
-      yield { rows: [...order.subarray(step * this.batchSize, (step + 1) * this.batchSize)] };
+      const from = step * whole + first;
+      yield { rows: [...order.subarray(from, from + own)] };
       await Promise.resolve();
     }
   }
 
-  async step({ rows }: GptBatch, { globalStep, learningRate }: StepContext): Promise<Metrics> {
+  async step({ rows }: GptBatch, { globalStep, learningRate, onChange }: StepContext): Promise<Metrics> {
     this.#training ??= await StepGraph.compile(this.#trainingGraph().graph, this.settings.threads);
-    const { tokens, condition } = this.#feeds(this.training, rows);
-    const previous = disturbedTokens(tokens, this.config.vocabularySize, this.settings, globalStep);
-    disturbCondition(condition, this.settings, globalStep);
-    const outputs = await this.#training.run(this.#values, { tokens, previous, condition }, this.#trainable.gradients);
-    const { skipped, norm } = this.#trainable.step(learningRate);
-    return {
-      loss: scalarOf(outputs, 'loss'),
-      norm,
-      ...(outputs['embedding'] ? { embedding: scalarOf(outputs, 'embedding') } : {}),
-      ...(skipped ? { skipped: 1 } : {}),
-    };
+    const { first, runs, run: size } = this.#share;
+    const noise = { ...this.settings, codes: this.config.vocabularySize };
+    const losses = new MeanScalars(['loss', 'embedding']);
+    for (let run = 0; run < runs; run++) {
+      const place = first + run * size;
+      const { tokens, condition } = this.#feeds(this.training, rows.slice(run * size, (run + 1) * size));
+      const previous = disturbedTokens(tokens, this.training.tokens, noise, globalStep, place);
+      disturbCondition(condition, this.settings, globalStep, place);
+      const feeds = { tokens, previous, condition };
+      losses.add(await this.#training.run(this.#values, feeds, this.#trainable.into(run)));
+      this.#trainable.accumulate(run);
+    }
+    const [{ loss, ...others }, { skipped, norm }] = await Promise.all([
+      losses.means(this.world),
+      this.#trainable.step(learningRate, this.world, onChange),
+    ]);
+    return { loss: loss!, norm, ...others, ...(skipped ? { skipped: 1 } : {}) };
   }
 
   async validate(): Promise<Validation | undefined> {
@@ -136,7 +151,7 @@ export class GptStage implements Stage<GptBatch> {
     if (batches.length === 0) return undefined;
     let loss = 0;
     for (const rows of batches) loss += scalarOf(await this.#evaluate(rows), 'cross_entropy');
-    const score = loss / batches.length;
+    const { score } = await this.world.means({ score: loss / batches.length });
     return { score, metrics: { cross_entropy: score } };
   }
 
@@ -147,7 +162,7 @@ export class GptStage implements Stage<GptBatch> {
     const outputs = await this.#evaluate(rows);
     const pictures = (name: string): RgbImage[] => tensorToImages(outputs[name] as Tensor<'float32'>).slice(0, SHOWN);
     const sheet = await contactSheet([...pictures('true_pictures'), ...pictures('predicted_pictures')], {
-      columns: Math.min(SHOWN, this.batchSize),
+      columns: Math.min(SHOWN, this.#share.run),
     });
     return new Map([['teacher_forced', sheet]]);
   }
@@ -161,7 +176,23 @@ export class GptStage implements Stage<GptBatch> {
   }
 
   model(): ModelFiles {
-    return { config: this.config, weights: this.#trainable.weights };
+    const { rows } = this.settings.support;
+    const support = new Map(rows > 0 ? [[SUPPORT_FILE, this.#support()]] : []);
+    return { config: this.config, weights: this.#trainable.weights, tables: support };
+  }
+
+  /** Of all training pictures, or of so many at even distances. */
+  #support(): TensorFile {
+    const { data, shape } = this.training.embeddings;
+    const [count, width] = shape as [number, number];
+    const { rows, ...options } = this.settings.support;
+    const kept = Math.min(rows, count);
+    const embeddings = new Float32Array(kept * width);
+    for (let i = 0; i < kept; i++) {
+      const from = Math.floor((i * count) / kept) * width;
+      embeddings.set(data.subarray(from, from + width), i * width);
+    }
+    return supportTable(embeddings, width, options);
   }
 
   async close(): Promise<void> {
@@ -176,21 +207,25 @@ export class GptStage implements Stage<GptBatch> {
   }
 
   #trainingGraph(): GraphOverFrozen {
-    return trainingGraph(this.config, this.batchSize, this.settings.embeddingLoss, this.frozen);
+    return trainingGraph(this.config, this.#share.run, this.settings.embeddingLoss, this.frozen);
   }
 
   #evaluationGraph(): GraphOverFrozen {
-    return evaluationGraph(this.config, this.batchSize, this.frozen);
+    return evaluationGraph(this.config, this.#share.run, this.frozen);
   }
 
-  /** Whole validation batches; a set smaller than a batch is repeated to fill one. */
+  /**
+   * Whole validation batches, this process's part of each in runs; a set smaller than a batch is repeated to fill one.
+   */
   #validationRows(): number[][] {
     const count = this.validation?.tokens.shape[0] ?? 0;
     if (count === 0) return [];
-    const batches = Math.min(this.settings.validationBatches, Math.max(1, Math.floor(count / this.batchSize)));
-    return Array.from({ length: batches }, (_, b) =>
-      Array.from({ length: this.batchSize }, (_, i) => (b * this.batchSize + i) % count),
-    );
+    const { whole, first, runs, run: size } = this.#share;
+    const batches = Math.min(this.settings.validationBatches, Math.max(1, Math.floor(count / whole)));
+    return Array.from({ length: batches * runs }, (_, b) => {
+      const from = Math.floor(b / runs) * whole + first + (b % runs) * size;
+      return Array.from({ length: size }, (_, i) => (from + i) % count);
+    });
   }
 
   #feeds({ tokens, embeddings }: PictureTokens, rows: readonly number[]) {

@@ -1,3 +1,4 @@
+import { gradients } from '@clip-gen/autodiff';
 import { add, GraphBuilder, mul, reduceMean, type Value } from '@clip-gen/graph';
 import { adaptiveWeight, hingeDiscriminator, hingeGenerator, l1, mse } from '@clip-gen/losses';
 import { Scope, type ParameterSpec } from '@clip-gen/nn';
@@ -13,13 +14,15 @@ import { outputGradients } from '../step-graph.ts';
 import { PERCEPTUAL_PREFIX, perceptualDistance, type Perceptual } from './perceptual.ts';
 
 const DISCRIMINATOR_PREFIX = 'discriminator.';
+/** Of the decoder's last convolution. */
+const LAST_WEIGHT = 'decoder.final.2.weight';
 
 export interface VqganLosses {
   readonly l1: number;
   readonly mse: number;
   readonly quantizer: number;
   readonly perceptual: Perceptual;
-  /** Factor of the adversarial loss; 0 leaves the discriminator out. */
+  /** Factor of the adversarial loss. */
   readonly adversarial: number;
 }
 
@@ -41,23 +44,42 @@ export function isDecoder(name: string): boolean {
 }
 
 /**
+ * What a graph of the generator does:
+ * - `plain`: losses and gradients without the discriminator;
+ * - `adversarial`: with it, the adaptive weight found within;
+ * - `balance`: losses, and what the adaptive weight is found from where the batch is divided: the gradients of either
+ *   loss at the last convolution, `last_…`, and at the picture, `from_…`;
+ * - `backward`: the gradients alone, from a `cotangent` (B, 3, S, S) of the picture.
+ */
+export type GeneratorGraph = 'plain' | 'adversarial' | 'balance' | 'backward';
+
+/**
  * The generator's step: images (B, 3, S, S) → losses, gradients, tokens (B·g·g), latent rows (B·g·g, C) and the
  * reconstruction. Losses as in the released CLIP-GEN: L1 + perceptual + quantiser + adaptive · adversarial.
  *
  * @param trained the parameters that get a gradient: {@link isGenerator}, or {@link isDecoder} where the tokens stay
  */
 export function generatorGraph(
+  kind: GeneratorGraph,
   config: VqganConfig,
   batch: number,
   losses: VqganLosses,
   trained: (name: string) => boolean = isGenerator,
 ): BuiltGraph {
-  const graph = new GraphBuilder('vqgan-generator-step');
+  const graph = new GraphBuilder(`vqgan-generator-${kind}`);
   const scope = new Scope(graph);
-  const images = graph.input('images', 'float32', [batch, 3, config.imageSize, config.imageSize]);
+  const shape = [batch, 3, config.imageSize, config.imageSize];
+  const images = graph.input('images', 'float32', shape);
   const quantized = quantize(scope, config, encodeLatents(scope, config, images));
   const picture = decodeLatents(scope, config, quantized.codes);
+  const quantizerLoss = mul(quantized.loss, losses.quantizer);
+  const generator = (): string[] => graph.parameters.map((parameter) => parameter.name).filter(trained);
   const statistics: BatchStatistics[] = [];
+  if (kind === 'backward') {
+    const cotangent = graph.input('cotangent', 'float32', shape);
+    outputGradients(graph, [{ value: picture, cotangent }, { value: quantizerLoss }], generator());
+    return { graph, specs: scope.specs, statistics };
+  }
 
   const [absolute, squared] = [l1(images, picture), mse(images, picture)];
   let reconstruction = weighted([
@@ -69,19 +91,25 @@ export function generatorGraph(
     graph.output('perceptual', distance);
     reconstruction = add(reconstruction, mul(distance, losses.perceptual.weight));
   }
-  const quantizerLoss = mul(quantized.loss, losses.quantizer);
-  const generator = graph.parameters.map((parameter) => parameter.name).filter(trained);
-  graph.output('loss', add(reconstruction, quantizerLoss));
-  if (losses.adversarial === 0) {
-    outputGradients(graph, add(reconstruction, quantizerLoss), generator);
+  const total = add(reconstruction, quantizerLoss);
+  graph.output('loss', total);
+  if (kind === 'plain') {
+    outputGradients(graph, total, generator());
   } else {
+    const names = generator();
     const adversarial = hingeGenerator(discriminate(scope, picture, { statistics }));
-    const last = graph.parameters.find(({ name }) => name === 'decoder.final.2.weight')!.value;
-    const { weight, fromReconstruction, fromAdversarial } = adaptiveWeight(reconstruction, adversarial, picture, last);
-    const cotangent = add(fromReconstruction, mul(fromAdversarial, mul(weight, losses.adversarial)));
-    outputGradients(graph, [{ value: picture, cotangent }, { value: quantizerLoss }], generator);
+    const last = graph.parameters.find(({ name }) => name === LAST_WEIGHT)!.value;
     graph.output('adversarial', adversarial);
-    graph.output('adaptive', weight);
+    if (kind === 'adversarial') {
+      const balanced = adaptiveWeight(reconstruction, adversarial, picture, last);
+      const { weight, fromReconstruction, fromAdversarial } = balanced;
+      const cotangent = add(fromReconstruction, mul(fromAdversarial, mul(weight, losses.adversarial)));
+      outputGradients(graph, [{ value: picture, cotangent }, { value: quantizerLoss }], names);
+      graph.output('adaptive', weight);
+    } else {
+      outputBalance(graph, 'reconstruction', reconstruction, picture, last);
+      outputBalance(graph, 'adversarial', adversarial, picture, last);
+    }
     outputStatistics(graph, statistics, 'fake');
   }
   graph.output('l1', absolute);
@@ -91,6 +119,14 @@ export function generatorGraph(
   graph.output('rows', quantized.rows);
   graph.output('picture', picture);
   return { graph, specs: scope.specs, statistics };
+}
+
+/** Outputs `from_<name>`, the gradient of a loss at the picture, and `last_<name>`, that at the last convolution. */
+function outputBalance(graph: GraphBuilder, name: string, loss: Value, picture: Value, last: Value): void {
+  const [cotangent] = gradients(loss, [picture]) as [Value];
+  const [atLast] = gradients([{ value: picture, cotangent }], [last]) as [Value];
+  graph.output(`from_${name}`, cotangent);
+  graph.output(`last_${name}`, atLast);
 }
 
 /** The discriminator's step: real and fake pictures → hinge loss, gradients, batch statistics. */

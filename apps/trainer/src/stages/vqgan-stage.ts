@@ -1,24 +1,20 @@
 import type { ImageBatch, ImageDataset } from '@clip-gen/datasets';
 import { contactSheet, meanSquaredError, tensorToImages, type RgbImage } from '@clip-gen/image';
-import { emptyTensor, type Tensor } from '@clip-gen/tensor';
+import { emptyTensor, tensor, type Tensor } from '@clip-gen/tensor';
 import { VQGAN_PRESETS, vqganConfigSchema, type VqganConfig } from '@clip-gen/vqgan';
 import { z } from 'zod';
 import type { VqganTraining } from '../config.ts';
+import { batchShare, wholeBatches, type BatchShare } from '../distributed/batch-share.ts';
+import { World } from '../distributed/world.ts';
 import { requireWeights, type FrozenModel } from '../frozen-weights.ts';
 import { parseNotes, savedTensor, stepCounts } from '../saved-state.ts';
-import {
-  wholeBatches,
-  type Metrics,
-  type ModelFiles,
-  type Stage,
-  type StageState,
-  type StepContext,
-  type Validation,
-} from '../stage.ts';
-import { scalarOf, StepGraph } from '../step-graph.ts';
+import type { Metrics, ModelFiles, Stage, StageState, StepContext, Validation } from '../stage.ts';
+import { MeanScalars } from '../mean-scalars.ts';
+import { StepGraph } from '../step-graph.ts';
 import { Trainable } from '../trainable.ts';
 import { CodebookUsage } from './codebook-usage.ts';
 import { DiscriminatorStatistics } from './discriminator-statistics.ts';
+import { sumOf, wholeAdaptiveWeight, wholeLatents } from './whole-batch.ts';
 import { padBatch } from './pad-batch.ts';
 import { PERCEPTUAL_PREFIX, type PerceptualNetwork } from './perceptual.ts';
 import {
@@ -28,9 +24,13 @@ import {
   isGenerator,
   reconstructionGraph,
   type BuiltGraph,
+  type GeneratorGraph,
 } from './vqgan-graphs.ts';
 
 type Tensors = Record<string, Tensor>;
+
+/** Scalar outputs of the generator's graph that are reported. */
+const LOSSES = ['loss', 'mse', 'quantizer', 'perceptual', 'adversarial', 'adaptive'];
 
 /** Pictures of the validation contact sheet: originals above their reconstructions. */
 const SHOWN = 16;
@@ -48,6 +48,7 @@ export class VqganStage implements Stage<ImageBatch> {
   readonly config: VqganConfig;
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
+  readonly #share: BatchShare;
   /** What the first optimiser moves: encoder, codebook and decoder, or the decoder alone. */
   readonly #generator: Trainable;
   /** Encoder and codebook where they stay as they are. */
@@ -58,8 +59,8 @@ export class VqganStage implements Stage<ImageBatch> {
   readonly #graphs = new Map<string, Promise<StepGraph>>();
   /** All parameters, frozen ones included. */
   readonly #values: Tensors;
-  /** The generator's last reconstruction, which the discriminator sees next. */
-  readonly #picture: Tensor<'float32'>;
+  /** The generator's last reconstructions, one tensor a run, which the discriminator sees next. */
+  readonly #pictures: readonly Tensor<'float32'>[];
 
   /**
    * @param validation held-back pictures; none: no validation, no best checkpoint
@@ -74,12 +75,14 @@ export class VqganStage implements Stage<ImageBatch> {
     readonly training: ImageDataset,
     readonly validation?: ImageDataset,
     readonly tokensOf?: FrozenModel<VqganConfig>,
+    readonly world = World.alone(),
   ) {
-    const { batchSize, adversarial, reviveSteps, seed } = settings;
+    const { adversarial, reviveSteps, seed } = settings;
     this.config = VqganStage.config(settings);
-    this.batchSize = batchSize;
-    this.stepsPerEpoch = wholeBatches(training.length, batchSize);
-    const { specs } = this.#generatorGraph(0);
+    this.#share = batchShare(settings, world);
+    this.batchSize = this.#share.whole;
+    this.stepsPerEpoch = wholeBatches(training.length, this.#share);
+    const { specs } = this.#generatorGraph('plain');
     requireWeights(
       specs.filter(({ name }) => name.startsWith(PERCEPTUAL_PREFIX)),
       perceptual.weights,
@@ -95,7 +98,7 @@ export class VqganStage implements Stage<ImageBatch> {
       this.#generator.start(tokensOf.weights);
     }
     this.#frozen = Object.fromEntries(frozen.map(({ name }) => [name, tokensOf!.weights[name]!]));
-    const discriminator = adversarial.weight > 0 ? discriminatorGraph(this.config, batchSize) : undefined;
+    const discriminator = adversarial.weight > 0 ? discriminatorGraph(this.config, this.#share.run) : undefined;
     this.#discriminator = discriminator && new Trainable(discriminator.specs, { ...settings, averageDecay: 0 });
     this.#statistics = new DiscriminatorStatistics(discriminator?.statistics ?? []);
     this.#usage = new CodebookUsage(this.config.codebookSize, tokensOf ? 0 : reviveSteps, seed);
@@ -105,7 +108,8 @@ export class VqganStage implements Stage<ImageBatch> {
       ...this.#discriminator?.values,
       ...this.#generator.values,
     };
-    this.#picture = emptyTensor('float32', [batchSize, 3, this.config.imageSize, this.config.imageSize]);
+    const shape = [this.#share.run, 3, this.config.imageSize, this.config.imageSize];
+    this.#pictures = Array.from({ length: this.#share.runs }, () => emptyTensor('float32', shape));
   }
 
   static config(settings: VqganTraining): VqganConfig {
@@ -114,38 +118,43 @@ export class VqganStage implements Stage<ImageBatch> {
   }
 
   batches(epoch: number, startStep: number): AsyncIterable<ImageBatch> {
-    const { batchSize, seed, augmentation } = this.settings;
-    return this.training.batches({ batchSize, training: true, seed, epoch, startStep, augmentation });
+    const { seed, augmentation } = this.settings;
+    const part = { index: this.world.rank, count: this.world.size };
+    const options = { batchSize: this.batchSize, part, seed, epoch, startStep, augmentation };
+    return this.training.batches({ ...options, training: true });
   }
 
-  async step(batch: ImageBatch, { epoch, globalStep, learningRate }: StepContext): Promise<Metrics> {
-    const { adversarial } = this.settings;
-    const joined = this.#discriminator !== undefined && epoch >= adversarial.startEpoch;
-    const graph = await this.#graph(joined ? 'adversarial' : 'plain', () =>
-      this.#generatorGraph(joined ? adversarial.weight : 0),
-    );
-    const into = { ...this.#generator.gradients, picture: this.#picture };
-    const outputs = await graph.run(this.#values, { images: batch.images }, into);
-    const { skipped } = this.#generator.step(learningRate);
-    if (!skipped) this.#usage.count(outputs['tokens']!);
+  async step(batch: ImageBatch, { epoch, globalStep, learningRate, onChange }: StepContext): Promise<Metrics> {
+    const joined = this.#discriminator !== undefined && epoch >= this.settings.adversarial.startEpoch;
+    const losses = new MeanScalars(LOSSES);
+    const runs = await this.#runGenerator(this.#runsOf(batch), joined);
+    for (const outputs of runs) losses.add(outputs);
+    // The discriminator needs the pictures alone: it computes while the generator's gradients are reduced.
+    const [means, { skipped }, verdicts] = await Promise.all([
+      losses.means(this.world),
+      this.#generator.step(learningRate, this.world, onChange),
+      joined ? this.#runDiscriminator(batch) : [],
+    ]);
+    const tokens = runs.map((outputs) => outputs['tokens']!);
+    if (!skipped) await this.#usage.count(tokens, this.world);
+    const { loss, mse, quantizer, ...others } = means;
     const metrics: Record<string, number> = {
-      loss: scalarOf(outputs, 'loss'),
-      psnr: -10 * Math.log10(scalarOf(outputs, 'mse') / 4),
-      quantizer: scalarOf(outputs, 'quantizer'),
+      loss: loss!,
+      psnr: -10 * Math.log10(mse! / 4),
+      quantizer: quantizer!,
       codes: this.#usage.used,
+      ...others,
     };
-    if (outputs['perceptual']) metrics['perceptual'] = scalarOf(outputs, 'perceptual');
     // What a broken step made must reach neither the codes nor the discriminator.
     if (skipped) return { ...metrics, skipped: 1 };
     if (joined) {
-      metrics['adversarial'] = scalarOf(outputs, 'adversarial');
-      metrics['adaptive'] = scalarOf(outputs, 'adaptive');
-      this.#statistics.update(outputs, 'fake');
-      Object.assign(metrics, await this.#stepDiscriminator(batch, learningRate));
+      for (const outputs of runs) await this.#statistics.update(outputs, 'fake', this.world);
+      Object.assign(metrics, await this.#stepDiscriminator(verdicts, learningRate));
     }
     if (this.#usage.isDue(globalStep)) {
-      const { rows, tokens } = outputs as { rows: Tensor<'float32'>; tokens: Tensor };
-      this.#usage.revive(this.#generator.arena, rows, tokens, globalStep);
+      const rows = runs.map((outputs) => outputs['rows'] as Tensor<'float32'>);
+      const whole = await wholeLatents(rows, tokens, this.world);
+      this.#usage.revive(this.#generator.arena, whole.rows, whole.tokens, globalStep);
     }
     return metrics;
   }
@@ -162,9 +171,10 @@ export class VqganStage implements Stage<ImageBatch> {
         pictures++;
       });
     }
-    if (pictures === 0) return undefined;
-    const psnr = decibels / pictures;
-    return { score: -psnr, metrics: { psnr, mse: squares / pictures } };
+    const [allSquares, allDecibels, all] = await this.world.sums([squares, decibels, pictures]);
+    if (all === 0) return undefined;
+    const psnr = allDecibels! / all!;
+    return { score: -psnr, metrics: { psnr, mse: allSquares! / all! } };
   }
 
   async illustrate(): Promise<ReadonlyMap<string, RgbImage>> {
@@ -212,41 +222,102 @@ export class VqganStage implements Stage<ImageBatch> {
     for (const graph of this.#graphs.values()) await (await graph).close();
   }
 
-  async #stepDiscriminator(batch: ImageBatch, learningRate: number): Promise<Metrics> {
-    const discriminator = this.#discriminator!;
-    const graph = await this.#graph('discriminator', () => discriminatorGraph(this.config, this.batchSize));
-    const feeds = { real: batch.images, fake: this.#picture };
-    const outputs = await graph.run(discriminator.values, feeds, discriminator.gradients);
-    const { skipped } = discriminator.step(this.settings.adversarial.learningRate ?? learningRate);
-    if (!skipped) for (const which of ['real', 'fake']) this.#statistics.update(outputs, which);
-    return {
-      discriminator: scalarOf(outputs, 'loss'),
-      real: scalarOf(outputs, 'real_logit'),
-      fake: scalarOf(outputs, 'fake_logit'),
-      ...(skipped ? { skipped: 1 } : {}),
-    };
+  /** The pictures of each run of the graph, (run, 3, S, S). */
+  #runsOf({ images }: Pick<ImageBatch, 'images'>): Tensor<'float32'>[] {
+    const { runs, run } = this.#share;
+    const values = images.data.length / (runs * run);
+    return Array.from({ length: runs }, (_, i) =>
+      tensor(
+        'float32',
+        [run, ...images.shape.slice(1)],
+        images.data.subarray(i * run * values, (i + 1) * run * values),
+      ),
+    );
   }
 
+  /** Fills the generator's gradients and `#pictures`. Returns what each run gave. */
+  async #runGenerator(pictures: readonly Tensor<'float32'>[], joined: boolean): Promise<Record<string, Tensor>[]> {
+    const results: Record<string, Tensor>[] = [];
+    const alone = this.world.size * this.#share.runs === 1;
+    const kind = joined ? (alone ? 'adversarial' : 'balance') : 'plain';
+    const graph = await this.#graph(kind, () => this.#generatorGraph(kind));
+    for (const [run, images] of pictures.entries()) {
+      const into = { ...this.#generator.into(run), picture: this.#pictures[run]! };
+      results.push(await graph.run(this.#values, { images }, into));
+      if (kind !== 'balance') this.#generator.accumulate(run);
+    }
+    return kind === 'balance' ? this.#balance(pictures, results) : results;
+  }
+
+  /** The second half of an adversarial step whose adaptive weight is that of the whole batch. */
+  async #balance(
+    pictures: readonly Tensor<'float32'>[],
+    results: readonly Record<string, Tensor>[],
+  ): Promise<Record<string, Tensor>[]> {
+    const adaptive = await wholeAdaptiveWeight(results, this.world);
+    const graph = await this.#graph('backward', () => this.#generatorGraph('backward'));
+    const factor = adaptive * this.settings.adversarial.weight;
+    for (const [run, images] of pictures.entries()) {
+      const cotangent = sumOf(results[run]!['from_reconstruction']!, factor, results[run]!['from_adversarial']!);
+      await graph.run(this.#values, { images, cotangent }, this.#generator.into(run));
+      this.#generator.accumulate(run);
+    }
+    return results.map((outputs) => ({ ...outputs, adaptive: tensor('float32', [], Float32Array.of(adaptive)) }));
+  }
+
+  /** Fills the discriminator's gradients. Returns what each run gave. */
+  async #runDiscriminator(batch: ImageBatch): Promise<Record<string, Tensor>[]> {
+    const discriminator = this.#discriminator!;
+    const graph = await this.#graph('discriminator', () => discriminatorGraph(this.config, this.#share.run));
+    const results: Record<string, Tensor>[] = [];
+    for (const [run, real] of this.#runsOf(batch).entries()) {
+      const feeds = { real, fake: this.#pictures[run]! };
+      results.push(await graph.run(discriminator.values, feeds, discriminator.into(run)));
+      discriminator.accumulate(run);
+    }
+    return results;
+  }
+
+  async #stepDiscriminator(results: readonly Record<string, Tensor>[], learningRate: number): Promise<Metrics> {
+    const discriminator = this.#discriminator!;
+    const scalars = new MeanScalars(['loss', 'real_logit', 'fake_logit']);
+    for (const outputs of results) scalars.add(outputs);
+    const [{ loss, real_logit: real, fake_logit: fake }, { skipped }] = await Promise.all([
+      scalars.means(this.world),
+      discriminator.step(this.settings.adversarial.learningRate ?? learningRate, this.world),
+    ]);
+    for (const outputs of skipped ? [] : results) {
+      for (const which of ['real', 'fake']) await this.#statistics.update(outputs, which, this.world);
+    }
+    return { discriminator: loss!, real: real!, fake: fake!, ...(skipped ? { skipped: 1 } : {}) };
+  }
+
+  /** Held-back pictures and what becomes of them: this process's part. */
   async *#reconstructions(): AsyncGenerator<{ original: RgbImage[]; decoded: RgbImage[] }> {
     if (!this.validation) return;
-    const { batchSize, validationBatches } = this.settings;
-    const graph = await this.#graph('reconstruction', () => reconstructionGraph(this.config, batchSize));
+    const { whole, own, run } = this.#share;
+    const graph = await this.#graph('reconstruction', () => reconstructionGraph(this.config, run));
     const values = { ...this.#frozen, ...Object.fromEntries(this.#generator.weights) };
-    let left = validationBatches;
-    for await (const { images } of this.validation.batches({ batchSize, training: false })) {
+    let left = this.settings.validationBatches;
+    const part = { index: this.world.rank, count: this.world.size };
+    for await (const { images } of this.validation.batches({ batchSize: whole, part, training: false })) {
       if (left-- === 0) break;
-      const count = images.shape[0]!;
-      const outputs = await graph.run(values, { images: padBatch(images, batchSize) });
-      const decoded = tensorToImages(outputs['picture'] as Tensor<'float32'>).slice(0, count);
-      yield { original: tensorToImages(images), decoded };
+      const original = tensorToImages(images);
+      const decoded: RgbImage[] = [];
+      const padded = padBatch(images, own);
+      for (const pictures of this.#runsOf({ images: padded })) {
+        if (decoded.length >= original.length) break;
+        const outputs = await graph.run(values, { images: pictures });
+        decoded.push(...tensorToImages(outputs['picture'] as Tensor<'float32'>));
+      }
+      yield { original, decoded: decoded.slice(0, original.length) };
     }
   }
 
-  #generatorGraph(adversarial: number): BuiltGraph {
-    const { l1, mse, quantizer, batchSize } = this.settings;
-    const perceptual = this.perceptual.network;
-    const losses = { l1, mse, quantizer, perceptual, adversarial };
-    return generatorGraph(this.config, batchSize, losses, (name) => this.#isTrained(name));
+  #generatorGraph(kind: GeneratorGraph): BuiltGraph {
+    const { l1, mse, quantizer, adversarial } = this.settings;
+    const losses = { l1, mse, quantizer, perceptual: this.perceptual.network, adversarial: adversarial.weight };
+    return generatorGraph(kind, this.config, this.#share.run, losses, (name) => this.#isTrained(name));
   }
 
   #isTrained(name: string): boolean {

@@ -21,7 +21,7 @@ export interface GenerateRequest {
   n?:
     | number
     | undefined;
-  /** Pictures to draw and judge, in [n, 256]; absent: the model's default, at least n. */
+  /** Pictures to draw and judge, in [n, 256]; absent: the sampler's `default_candidates`, at least n. */
   candidates?:
     | number
     | undefined;

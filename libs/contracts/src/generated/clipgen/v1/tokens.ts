@@ -29,9 +29,12 @@ export interface TokenGrid {
   tokens: number[];
 }
 
-/** How tokens are drawn from the transformer's logits. What is absent is the model's default. */
+/**
+ * How tokens are drawn from the transformer's logits. What is absent is the model's default. Doubles, so that 0.9 is the
+ * 0.9 of a process that draws by itself: the same options and seed give the same tokens.
+ */
 export interface SamplingOptions {
-  /** Divides the logits, in [0, 100]; 0 takes the likeliest token. */
+  /** Divides the logits, in [0, 10]; 0 takes the likeliest token. */
   temperature?:
     | number
     | undefined;
@@ -43,7 +46,7 @@ export interface SamplingOptions {
   topP?:
     | number
     | undefined;
-  /** Classifier-free guidance, in [0, 100]: 1 = off; above, the prompt weighs more. Other values than 1 double the cost. */
+  /** Classifier-free guidance, in [0, 50]: 1 = off; above, the prompt weighs more. Other values than 1 double the cost. */
   guidance?: number | undefined;
 }
 
@@ -228,16 +231,16 @@ function createBaseSamplingOptions(): SamplingOptions {
 export const SamplingOptions: MessageFns<SamplingOptions> = {
   encode(message: SamplingOptions, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.temperature !== undefined) {
-      writer.uint32(13).float(message.temperature);
+      writer.uint32(9).double(message.temperature);
     }
     if (message.topK !== undefined) {
       writer.uint32(16).uint32(message.topK);
     }
     if (message.topP !== undefined) {
-      writer.uint32(29).float(message.topP);
+      writer.uint32(25).double(message.topP);
     }
     if (message.guidance !== undefined) {
-      writer.uint32(37).float(message.guidance);
+      writer.uint32(33).double(message.guidance);
     }
     return writer;
   },
@@ -256,11 +259,11 @@ export const SamplingOptions: MessageFns<SamplingOptions> = {
         const tag = reader.uint32();
         switch (tag >>> 3) {
           case 1: {
-            if (tag !== 13) {
+            if (tag !== 9) {
               break;
             }
 
-            message.temperature = reader.float();
+            message.temperature = reader.double();
             continue;
           }
           case 2: {
@@ -272,19 +275,19 @@ export const SamplingOptions: MessageFns<SamplingOptions> = {
             continue;
           }
           case 3: {
-            if (tag !== 29) {
+            if (tag !== 25) {
               break;
             }
 
-            message.topP = reader.float();
+            message.topP = reader.double();
             continue;
           }
           case 4: {
-            if (tag !== 37) {
+            if (tag !== 33) {
               break;
             }
 
-            message.guidance = reader.float();
+            message.guidance = reader.double();
             continue;
           }
         }

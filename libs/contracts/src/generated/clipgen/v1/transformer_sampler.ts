@@ -66,7 +66,11 @@ export interface GetSamplerResponse {
   /** Codes K. */
   codebookSize: number;
   /** The model's defaults, all set. */
-  defaults: SamplingOptions | undefined;
+  defaults:
+    | SamplingOptions
+    | undefined;
+  /** How many grids the model's author would draw for one picture to keep, in [1, 256]. */
+  defaultCandidates: number;
 }
 
 function createBaseSampleRequest(): SampleRequest {
@@ -479,7 +483,14 @@ export const GetSamplerRequest: MessageFns<GetSamplerRequest> = {
 };
 
 function createBaseGetSamplerResponse(): GetSamplerResponse {
-  return { weightsSha256: "", conditionSize: 0, gridTokens: 0, codebookSize: 0, defaults: undefined };
+  return {
+    weightsSha256: "",
+    conditionSize: 0,
+    gridTokens: 0,
+    codebookSize: 0,
+    defaults: undefined,
+    defaultCandidates: 0,
+  };
 }
 
 export const GetSamplerResponse: MessageFns<GetSamplerResponse> = {
@@ -498,6 +509,9 @@ export const GetSamplerResponse: MessageFns<GetSamplerResponse> = {
     }
     if (message.defaults !== undefined) {
       SamplingOptions.encode(message.defaults, writer.uint32(42).fork()).join();
+    }
+    if (message.defaultCandidates !== 0) {
+      writer.uint32(48).uint32(message.defaultCandidates);
     }
     return writer;
   },
@@ -555,6 +569,14 @@ export const GetSamplerResponse: MessageFns<GetSamplerResponse> = {
             message.defaults = SamplingOptions.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.defaultCandidates = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -579,6 +601,7 @@ export const GetSamplerResponse: MessageFns<GetSamplerResponse> = {
     message.defaults = (object.defaults !== undefined && object.defaults !== null)
       ? SamplingOptions.fromPartial(object.defaults)
       : undefined;
+    message.defaultCandidates = object.defaultCandidates ?? 0;
     return message;
   },
 };

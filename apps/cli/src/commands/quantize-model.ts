@@ -1,0 +1,123 @@
+import { constants } from 'node:fs';
+import { copyFile, mkdir, readFile, realpath, stat, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { scanImageFolder } from '@clip-gen/datasets';
+import { ClipGenError, invalidArgument } from '@clip-gen/errors';
+import { openGptPart, openModelParts, partFolder } from '@clip-gen/generation';
+import { decodeStepGraph } from '@clip-gen/gpt';
+import { linearWeights } from '@clip-gen/graph';
+import { BLOCK_FORMATS, quantizeWeights, type QuantizedBits, type QuantizeReport } from '@clip-gen/quantization';
+import { openSafetensors } from '@clip-gen/safetensors';
+import { draw } from '../evaluation/emoji-data.ts';
+import type { Note } from '../evaluation/evaluate-model.ts';
+import { compareTransformers, type Agreement } from './quantize-agreement.ts';
+import { readExamples, type Example } from './quantize-examples.ts';
+import { ActivationGrams } from './quantize-grams.ts';
+
+/** Networks that can be quantised. */
+export const QUANTIZED_PARTS = ['gpt'] as const;
+export type QuantizedPart = (typeof QUANTIZED_PARTS)[number];
+
+export interface QuantizationRequest {
+  /** A model's folder, or a transformer's. */
+  readonly model: string;
+  readonly out: string;
+  readonly bits: QuantizedBits;
+  /** Folder of pictures to compare on; none: no comparison. */
+  readonly data?: string;
+  /** Folder of pictures to round for; none: weights are rounded for themselves. */
+  readonly calibrate?: string;
+  /** At most so many pictures of each. */
+  readonly pictures: number;
+  readonly threads?: number;
+}
+
+/** What `quantize` did. */
+export interface QuantizedModel extends QuantizeReport {
+  readonly out: string;
+  readonly bits: QuantizedBits;
+  readonly blockSize: number;
+  readonly agreement?: Agreement;
+}
+
+/** Of each network that is copied; what else lies there (checkpoints, events) stays. */
+const PART_FILES = ['config.json', 'model.safetensors', 'tokenizer.json'];
+const MODEL_FILES = ['generation.json'];
+
+/**
+ * Writes a model whose transformer is quantised. Everything that can be missing or out of bounds is looked for first.
+ *
+ * @throws invalid_argument for an `out` that is the model itself, or pictures without the networks that read them;
+ * failed_precondition for a model that is quantised already; what opening the model and the pictures throws; cancelled
+ */
+export async function quantizeModel(
+  request: QuantizationRequest,
+  note: Note,
+  signal: AbortSignal,
+): Promise<QuantizedModel> {
+  const { model, out, bits, data, calibrate, threads } = request;
+  const folder = await partFolder(model, 'gpt');
+  const whole = folder !== model;
+  for (const [flag, pictures] of [['--data', data] as const, ['--calibrate', calibrate] as const]) {
+    if (pictures === undefined || whole) continue;
+    throw invalidArgument(flag, 'left out unless --model has clip/ and vqgan/ too', pictures);
+  }
+  const parts = whole ? await openModelParts(model) : undefined;
+  const gpt = parts?.gpt ?? (await openGptPart(folder));
+  if (gpt.quantization) {
+    const message = `${folder} is quantised already, in ${gpt.quantization.bits} bits; name the float32 model`;
+    throw new ClipGenError('failed_precondition', message);
+  }
+  const compared = data === undefined ? [] : await listPictures(data, request.pictures);
+  const rounded = calibrate === undefined ? [] : await listPictures(calibrate, request.pictures);
+  await mkdir(out, { recursive: true });
+  if ((await realpath(out)) === (await realpath(model)))
+    throw invalidArgument('--out', 'another folder than --model', out);
+
+  const engine = { threads };
+  const examplesOf = (paths: readonly string[]): Promise<Example[]> =>
+    parts && paths.length > 0 ? readExamples(parts, paths, engine, note, signal) : Promise.resolve([]);
+  const calibration = await examplesOf(rounded);
+  const grams = calibration.length > 0 ? new ActivationGrams(gpt, calibration, engine, { signal }) : undefined;
+  const target = whole ? join(out, 'gpt') : out;
+  await mkdir(target, { recursive: true });
+  const format = BLOCK_FORMATS[bits];
+  const source = await openSafetensors(join(folder, 'model.safetensors'));
+  let report: QuantizeReport;
+  try {
+    report = await quantizeWeights(source, join(target, 'model.safetensors'), {
+      format,
+      matrices: new Set(linearWeights(decodeStepGraph(gpt.config).graph)),
+      signal,
+      note: (done, total) => note('weights', Math.floor(done), total),
+      ...(grams && { gramOf: (name) => grams.of(name) }),
+    });
+  } finally {
+    await source.close();
+  }
+  const config = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
+  await writeFile(join(target, 'config.json'), `${JSON.stringify({ ...config, quantization: format }, null, 2)}\n`);
+  if (whole) await copyRest(model, out);
+  const quantized = await openGptPart(target);
+  const done = { out: resolve(out), bits, blockSize: format.blockSize, ...report };
+  const examples = await examplesOf(compared);
+  if (examples.length === 0) return done;
+  return { ...done, agreement: await compareTransformers(gpt, quantized, examples, { engine, note, signal }) };
+}
+
+/** Paths of pictures, always the same ones. @throws not_found when there are none */
+async function listPictures(folder: string, count: number): Promise<string[]> {
+  const files = await scanImageFolder(folder);
+  if (files.length === 0) throw new ClipGenError('not_found', `${folder} holds no pictures`);
+  return draw(files, count, 0).map((file) => join(folder, file));
+}
+
+/** The other networks and how the model draws; a file system that can shares their bytes. */
+async function copyRest(model: string, out: string): Promise<void> {
+  const files = [...MODEL_FILES, ...['clip', 'vqgan'].flatMap((part) => PART_FILES.map((file) => join(part, file)))];
+  for (const part of ['clip', 'vqgan']) await mkdir(join(out, part), { recursive: true });
+  for (const file of files) {
+    const there = await stat(join(model, file)).catch(() => undefined);
+    if (there?.isFile()) await copyFile(join(model, file), join(out, file), constants.COPYFILE_FICLONE);
+  }
+}
