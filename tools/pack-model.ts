@@ -2,11 +2,12 @@
  * Packs a trained model for shipping: `node --import tsx tools/pack-model.ts FROM TO`.
  *
  * Copies the configurations and tokenizer of clip/, vqgan/ and gpt/, and their weights in half precision; leaves out
- * what only training needs (the discriminator). `generation.json`, how the model draws by default, comes along where there
- * is one.
+ * what only training needs (the discriminator). Quantised weights stay as they are. The GPT's support memory and
+ * `generation.json`, how the model draws by default, come along where there are some.
  */
-import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { SUPPORT_FILE } from '@clip-gen/generation';
 import { readSafetensors, toFloat16, writeSafetensors } from '@clip-gen/safetensors';
 import type { Tensor } from '@clip-gen/tensor';
 
@@ -26,13 +27,15 @@ for (const part of ['clip', 'vqgan', 'gpt']) {
   const weights = await readSafetensors(join(from, part, 'model.safetensors'));
   const kept: [string, Tensor][] = [];
   for (const [name, tensor] of weights) {
-    if (!name.startsWith('discriminator.')) kept.push([name, tensor.dtype === 'float32' ? toFloat16(tensor) : tensor]);
+    if (name.startsWith('discriminator.')) continue;
+    kept.push([name, tensor.dtype === 'float32' && !name.endsWith('.scales') ? toFloat16(tensor) : tensor]);
   }
   const path = join(to, part, 'model.safetensors');
   await writeSafetensors(path, kept);
   await writeFile(join(to, part, 'config.json'), await readFile(join(from, part, 'config.json')));
-  await copyWhereThere(join(part, 'tokenizer.json'));
-  const { size } = await stat(path);
+  for (const file of ['tokenizer.json', SUPPORT_FILE]) await copyWhereThere(join(part, file));
+  let size = 0;
+  for (const file of await readdir(join(to, part))) size += (await stat(join(to, part, file))).size;
   total += size;
   console.log(`${part}: ${kept.length} tensors, ${(size / 1e6).toFixed(1)} MB`);
 }

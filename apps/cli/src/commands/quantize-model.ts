@@ -3,7 +3,7 @@ import { copyFile, mkdir, readFile, realpath, stat, writeFile } from 'node:fs/pr
 import { join, resolve } from 'node:path';
 import { scanImageFolder } from '@clip-gen/datasets';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
-import { openGptPart, openModelParts, partFolder } from '@clip-gen/generation';
+import { openGptPart, openModelParts, partFolder, SUPPORT_FILE } from '@clip-gen/generation';
 import { decodeStepGraph } from '@clip-gen/gpt';
 import { linearWeights } from '@clip-gen/graph';
 import { BLOCK_FORMATS, quantizeWeights, type QuantizedBits, type QuantizeReport } from '@clip-gen/quantization';
@@ -97,6 +97,7 @@ export async function quantizeModel(
   }
   const config = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
   await writeFile(join(target, 'config.json'), `${JSON.stringify({ ...config, quantization: format }, null, 2)}\n`);
+  await copyWhereThere(folder, target, [SUPPORT_FILE]);
   if (whole) await copyRest(model, out);
   const quantized = await openGptPart(target);
   const done = { out: resolve(out), bits, blockSize: format.blockSize, ...report };
@@ -114,10 +115,16 @@ async function listPictures(folder: string, count: number): Promise<string[]> {
 
 /** The other networks and how the model draws; a file system that can shares their bytes. */
 async function copyRest(model: string, out: string): Promise<void> {
-  const files = [...MODEL_FILES, ...['clip', 'vqgan'].flatMap((part) => PART_FILES.map((file) => join(part, file)))];
-  for (const part of ['clip', 'vqgan']) await mkdir(join(out, part), { recursive: true });
+  await copyWhereThere(model, out, MODEL_FILES);
+  for (const part of ['clip', 'vqgan']) {
+    await mkdir(join(out, part), { recursive: true });
+    await copyWhereThere(join(model, part), join(out, part), PART_FILES);
+  }
+}
+
+async function copyWhereThere(from: string, to: string, files: readonly string[]): Promise<void> {
   for (const file of files) {
-    const there = await stat(join(model, file)).catch(() => undefined);
-    if (there?.isFile()) await copyFile(join(model, file), join(out, file), constants.COPYFILE_FICLONE);
+    const there = await stat(join(from, file)).catch(() => undefined);
+    if (there?.isFile()) await copyFile(join(from, file), join(to, file), constants.COPYFILE_FICLONE);
   }
 }
