@@ -62,10 +62,14 @@ describe('clip-gen generate', () => {
     expect(first.stdout).toMatch(/^a-slice-of-pizza\.png {2}score -?0\.\d{3} {2}seed 7 {2}candidate \d+\n$/);
     const picture = await decodeImage(join(cwd, 'a-slice-of-pizza.png'));
     expect(picture).toMatchObject({ width: 256, height: 256 });
-    const again = await start(['generate', 'a slice of pizza', '--model', model, '--seed', '7', '--threads', '1'], cwd);
+    const again = await start(
+      ['generate', 'a slice of pizza!', '--model', model, '--seed', '7', '--threads', '1'],
+      cwd,
+    );
     expect(again.stdout).toMatch(/^a-slice-of-pizza-seed7\.png /); // nothing is overwritten unasked
     const bytes = (name: string): Promise<Buffer> => readFile(join(cwd, name));
-    expect(await bytes('a-slice-of-pizza-seed7.png')).toEqual(await bytes('a-slice-of-pizza.png'));
+    const same = (await bytes('a-slice-of-pizza-seed7.png')).equals(await bytes('a-slice-of-pizza.png'));
+    expect(same).toBe(true);
   });
 
   it('keeps several, best first, with a contact sheet', async () => {
