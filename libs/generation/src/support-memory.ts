@@ -75,17 +75,24 @@ export class SupportMemory {
   }
 
   /** The nearest rows, nearest first; of equally near ones the first. */
-  #nearest(embedding: Float32Array): { readonly row: number; readonly cosine: number }[] {
+  #nearest(embedding: Float32Array): Neighbour[] {
     const { width, size } = this;
-    const cosines = new Float64Array(size);
-    for (let i = 0; i < size; i++) {
+    const { neighbours } = this.options;
+    const nearest: Neighbour[] = [];
+    for (let row = 0; row < size; row++) {
       let dot = 0;
-      const start = i * width;
+      const start = row * width;
       for (let k = 0; k < width; k++) dot += this.#rows[start + k]! * embedding[k]!;
-      cosines[i] = dot * this.#inverseNorms[i]!;
+      const cosine = dot * this.#inverseNorms[row]!;
+      if (nearest.length === neighbours) {
+        if (cosine <= nearest[neighbours - 1]!.cosine) continue;
+        nearest.pop();
+      }
+      let at = nearest.length;
+      while (at > 0 && nearest[at - 1]!.cosine < cosine) at--;
+      nearest.splice(at, 0, { row, cosine });
     }
-    const order = Uint32Array.from(cosines, (_, i) => i).sort((a, b) => cosines[b]! - cosines[a]! || a - b);
-    return Array.from(order.subarray(0, this.options.neighbours), (row) => ({ row, cosine: cosines[row]! }));
+    return nearest;
   }
 
   #unit(row: number, k: number): number {
@@ -122,6 +129,11 @@ export class SupportMemory {
       await file.close();
     }
   }
+}
+
+interface Neighbour {
+  readonly row: number;
+  readonly cosine: number;
 }
 
 /** What a support file holds, as `writeSafetensors` takes it. */

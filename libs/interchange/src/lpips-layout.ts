@@ -1,3 +1,4 @@
+import { VGG16_CONVOLUTIONS } from '@clip-gen/losses';
 import { z } from 'zod';
 import { checkedConfig, notThis, type Shapes, type ForeignModel } from './foreign-model.ts';
 import { copy, copyModule, type Rule } from './rule.ts';
@@ -11,15 +12,6 @@ const lpipsConfigSchema = z.strictObject({
 
 /** Sizes of an LPIPS network, as its `config.json` holds them. */
 export type LpipsConfig = z.infer<typeof lpipsConfigSchema>;
-
-/** Convolutions of each slice by their index in torchvision's `features`. */
-const CONVOLUTIONS = [
-  [0, 2],
-  [5, 7],
-  [10, 12, 14],
-  [17, 19, 21],
-  [24, 26, 28],
-] as const;
 
 /** Where a whole LPIPS lies in files: by itself, in a VQGAN's loss, in a wrapper. */
 const PREFIXES = ['', 'loss.perceptual_loss.', 'perceptual_loss.', 'perceptual.', 'lpips.', 'model.'];
@@ -52,9 +44,9 @@ export function readLpips(shapes: Shapes): ForeignModel<LpipsConfig> {
   const config = checkedConfig(lpipsConfigSchema, shapes.path, {
     model: 'lpips',
     network: 'vgg16',
-    channels: CONVOLUTIONS.map(([index], slice) => shapes.of(`${theirs(slice, index)}.weight`, 4)[0]),
+    channels: VGG16_CONVOLUTIONS.map(([index], slice) => shapes.of(`${theirs(slice, index)}.weight`, 4)[0]),
   });
-  const rules: Rule[] = CONVOLUTIONS.flatMap((indices, slice) => [
+  const rules: Rule[] = VGG16_CONVOLUTIONS.flatMap((indices, slice) => [
     ...indices.flatMap((index) => copyModule(`net.slice${slice + 1}.${index}`, theirs(slice, index))),
     copy(`lin${slice}.model.1.weight`, `${heads}lin${slice}.model.1.weight`),
   ]);

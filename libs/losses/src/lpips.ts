@@ -4,8 +4,8 @@ import { fanIn, ones, type Scope } from '@clip-gen/nn';
 
 /** Channels of the five slices of VGG16. */
 const VGG16_CHANNELS = [64, 128, 256, 512, 512] as const;
-/** Indices of the slices' convolutions in torchvision's `features`. */
-const CONVOLUTIONS = [
+/** Of VGG16, by slice: the indices of the convolutions in torchvision's `features`. */
+export const VGG16_CONVOLUTIONS = [
   [0, 2],
   [5, 7],
   [10, 12, 14],
@@ -42,7 +42,7 @@ function vggFeatures(scope: Scope, pixels: Value, channels: readonly number[]): 
   const channelwise = (values: readonly number[]): Value =>
     pixels.graph.constant(tensor('float32', [1, 3, 1, 1], Float32Array.from(values)));
   let x = div(sub(pixels, channelwise(SHIFT)), channelwise(SCALE));
-  return CONVOLUTIONS.map((convolutions, i) => {
+  return VGG16_CONVOLUTIONS.map((convolutions, i) => {
     const width = channels[i]!;
     if (i > 0) x = maxPool2(x);
     for (const index of convolutions) {
