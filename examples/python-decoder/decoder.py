@@ -100,10 +100,15 @@ class TileDecoder(services.TokenDecoderServicer):
                 due = [round((i + 1) * self.length / pieces) for i in range(options.partial_images)]
                 continue
             event = request.tokens
-            for candidate, token in enumerate(event.tokens, event.first_candidate):
+            positions = event.positions or 1
+            if len(event.tokens) % positions:
+                context.abort(INVALID, f"tokens must be as many for each of {positions} positions")
+            together = len(event.tokens) // positions
+            for i, token in enumerate(event.tokens):
+                position, candidate = event.position + i // together, event.first_candidate + i % together
                 grid = grids.get((event.condition, candidate))
-                if grid is None or len(grid) != event.position or len(grid) == self.length:
-                    context.abort(INVALID, f"position {event.position} of candidate {candidate} is out of order")
+                if grid is None or len(grid) != position or len(grid) == self.length:
+                    context.abort(INVALID, f"position {position} of candidate {candidate} is out of order")
                 if token >= self.size.codebook_size:
                     context.abort(INVALID, f"tokens must be in [0, {self.size.codebook_size}); got {token}")
                 grid.append(token)

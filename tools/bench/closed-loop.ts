@@ -41,13 +41,20 @@ export async function closedLoop(ask: Question, { clients, seconds }: Load): Pro
   let opened = Infinity;
   let closed = Infinity;
   const end = new AbortController();
+  const open = new Set<AbortController>(); // one a question: fetch leaves its listeners on a signal
+  end.signal.addEventListener('abort', () => {
+    for (const question of open) question.abort();
+  });
   const client = async (): Promise<void> => {
     for (let round = 0; !end.signal.aborted; round++) {
       const start = performance.now();
-      const failure = await ask(asked++, end.signal).then(
+      const question = new AbortController();
+      open.add(question);
+      const failure = await ask(asked++, question.signal).then(
         () => undefined,
         (error: unknown) => ({ error }),
       );
+      open.delete(question);
       if (end.signal.aborted) return;
       const now = performance.now();
       const counts = now >= opened;

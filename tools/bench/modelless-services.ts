@@ -6,6 +6,7 @@ import {
   ClipEmbeddingDefinition,
   ImageFormat,
   TokenDecoderDefinition,
+  tokenBlock,
   TransformerSamplerDefinition,
   type ClipEmbeddingServiceImplementation,
   type SamplingOptions,
@@ -49,11 +50,13 @@ const clipEmbedding: ClipEmbeddingServiceImplementation = {
 };
 
 const sampler: TransformerSamplerServiceImplementation = {
-  async *sample({ candidates, firstCandidate }) {
+  async *sample({ candidates, firstCandidate, positionsPerEvent }) {
     yield { event: { $case: 'started', value: { gridTokens, codebookSize: CODEBOOK_SIZE, sampling: defaults } } };
-    const drawn = tokens.slice(0, candidates);
-    for (let position = 0; position < gridTokens; position++) {
-      yield { event: { $case: 'tokens', value: { condition: 0, firstCandidate, position, tokens: drawn } } };
+    const step = positionsPerEvent || 1;
+    for (let position = 0; position < gridTokens; position += step) {
+      const positions = Math.min(step, gridTokens - position);
+      const drawn = Array.from({ length: positions }, () => tokens.slice(0, candidates)).flat();
+      yield { event: { $case: 'tokens', value: { condition: 0, firstCandidate, position, positions, tokens: drawn } } };
     }
     yield { event: { $case: 'finished', value: { tokens: candidates * gridTokens } } };
   },
@@ -71,9 +74,11 @@ const sampler: TransformerSamplerServiceImplementation = {
 const decoder: TokenDecoderServiceImplementation = {
   async *decode(requests) {
     for await (const { message } of requests) {
-      if (message?.$case !== 'tokens' || message.value.position !== gridTokens - 1) continue;
-      const { firstCandidate, tokens: last } = message.value;
-      for (let i = 0; i < last.length; i++) yield { candidate: firstCandidate + i, image };
+      if (message?.$case !== 'tokens') continue;
+      const { firstCandidate, position } = message.value;
+      const { positions, candidates } = tokenBlock(message.value);
+      if (position + positions < gridTokens) continue;
+      for (let i = 0; i < candidates; i++) yield { candidate: firstCandidate + i, image };
     }
   },
   encode: () => Promise.reject(new ClipGenError('unimplemented', 'there is no encoder here')),

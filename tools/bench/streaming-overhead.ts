@@ -1,8 +1,8 @@
 /**
  * What it costs to stream tokens: the sampler's service over gRPC beside the same sampler in this process, which must draw
  * the same tokens; and the way alone, without models, over one hop (sampler to client) and over all (sampler to gateway to
- * decoder, pictures back and judged, to the client), for grids of two sizes: their difference is the price of an event,
- * what is left the price of a request.
+ * decoder, pictures back and judged, to the client), for grids of two sizes. Over one hop each position is an event: the
+ * difference is the price of an event, what is left the price of a request. The gateway asks for larger events.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -70,6 +70,7 @@ try {
     candidates,
     sampling,
     firstCandidate: 0,
+    positionsPerEvent: 1,
   };
   const here = async (seed: number): Promise<number[]> => {
     const drawn: number[] = [];
@@ -105,7 +106,7 @@ try {
       for await (const { event } of gateway.generate(picture)) if (event?.$case === 'finished') return;
       throw new Error('the gateway ended before its picture');
     };
-    ways.push(inTurn(`the whole way, no models, ${tokens} events`, generate, REPEATS));
+    ways.push(inTurn(`the whole way, no models, ${tokens} tokens`, generate, REPEATS));
   }
   const before = machine();
   const contenders = [own, service, ...hops, ...ways];
@@ -121,7 +122,6 @@ try {
   const prices = [
     { name: `sampler over gRPC, beyond in process (${events} events)`, eventUs: beyond, requestUs: NaN },
     { name: 'one hop, no model', ...price(hops) },
-    { name: 'the whole way, no models', ...price(ways) },
   ];
   console.log('');
   printTable(

@@ -68,13 +68,14 @@ export const GATEWAY_SETTINGS = defineSettings('gateway', {
     default: 8,
     min: 1,
     max: 1024,
-    description: 'Requests that are worked on at once; each keeps at most 32 pictures that wait to be judged.',
+    description:
+      'Requests that are worked on at once, for pictures and for embeddings each; one for pictures keeps at most four batches of them that wait to be judged.',
   }),
   maxWaiting: integer({
     default: 64,
     min: 0,
     max: 65_536,
-    description: 'Requests that may wait for their turn; past it comes 429 (RESOURCE_EXHAUSTED).',
+    description: 'Requests of each kind that may wait for their turn; past it comes 429 (RESOURCE_EXHAUSTED).',
   }),
   maxConnections: integer({
     default: 1024,

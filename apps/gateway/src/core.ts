@@ -5,6 +5,7 @@ import type { GatewayMetrics } from './gateway-metrics.ts';
 import type { RequestLimits } from './generation-request.ts';
 import type { Peers } from './peers/peers.ts';
 import type { Generator } from './pipeline/generator.ts';
+import type { TextEmbedder } from './pipeline/text-embedder.ts';
 
 /** What both doors stand before. */
 export interface Core {
@@ -12,13 +13,14 @@ export interface Core {
   readonly keys: ApiKeys;
   readonly peers: Peers;
   readonly generator: Generator;
+  readonly embedder: TextEmbedder;
   readonly logger: Logger;
   /** All metrics of the process. */
   readonly metrics: Metrics;
   readonly gatewayMetrics: GatewayMetrics;
   /** What a request may ask for now. */
   limits(): RequestLimits;
-  /** Every service is there, and this one is not about to end. */
+  /** A request that names no decoder can be served, and this process is not about to end. */
   ready(): boolean;
   /** This process is about to end and takes no more requests. */
   draining(): boolean;

@@ -1,4 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { connect } from 'node:http2';
 import { promisify } from 'node:util';
 import {
@@ -164,5 +165,19 @@ describe.skipIf(!hasGrpcurl)('grpcurl (needs it on the PATH)', () => {
     }
     const drawn = await grpcurl(door.gateway.port, 'clipgen.v1.ImageGeneration/Generate', '{"prompt": "a red apple"}');
     expect(drawn).toMatch(/"accepted"[^]*"image"[^]*"finished"/);
+  });
+
+  it('runs every command of examples/README.md', async () => {
+    const text = await readFile(new URL('../../../examples/README.md', import.meta.url), 'utf8');
+    const commands = text.split('\n').filter((line) => line.startsWith('grpcurl '));
+    expect(commands).toHaveLength(9);
+    const own = { 50050: 'ImageGeneration', 50051: 'ClipEmbedding', 50052: 'TransformerSampler', 50053: 'TokenDecoder' };
+    const runs = commands.map((command) => {
+      const here = command.replace(/127\.0\.0\.1:(5005[0-3])/, (_, port: keyof typeof own) => {
+        return `127.0.0.1:${ports[`clipgen.v1.${own[port]}`]}`;
+      });
+      return promisify(execFile)('sh', ['-c', here]);
+    });
+    for (const { stdout } of await Promise.all(runs)) expect(stdout).not.toBe('');
   });
 });

@@ -10,6 +10,7 @@ import { imageGeneration } from './grpc-door.ts';
 import { openRestDoor } from './http/rest-door.ts';
 import { Peers } from './peers/peers.ts';
 import { Generator } from './pipeline/generator.ts';
+import { TextEmbedder } from './pipeline/text-embedder.ts';
 
 /** A running gateway: `port` is that of gRPC. */
 export interface RunningGateway extends Running {
@@ -23,8 +24,8 @@ const LAST_WORDS_MS = 500;
 
 /**
  * Opens all doors. The services behind may come later: until they do, REST answers 503 and names them, gRPC is
- * NOT_SERVING; the gateway finds them by itself. Once all were there gRPC stays SERVING: a service that goes away again
- * is an error of the requests that need it.
+ * NOT_SERVING; the gateway finds them by itself. Once all were there that a request without wishes needs, gRPC stays
+ * SERVING: a service that goes away again is an error of the requests that need it.
  *
  * @throws invalid_argument for settings that cannot be used; unavailable when an address cannot be had
  */
@@ -105,20 +106,25 @@ function assemble(
 ): Core {
   const { peers, logger, metrics } = given;
   const gatewayMetrics = new GatewayMetrics(metrics);
-  const { maxInFlight: concurrency, maxWaiting, defaultCandidates, maxCandidates } = settings;
+  const { maxInFlight: concurrency, maxWaiting, defaultCandidates, maxCandidates, requestTimeoutMs } = settings;
   const generator = new Generator({
     peers,
     queue: new WorkQueue({ concurrency, maxWaiting, name: 'generation', metrics }),
     attempts: settings.attempts,
     judgeBatch: settings.judgeBatch,
     candidates: { usual: defaultCandidates, most: maxCandidates },
-    timeoutMs: settings.requestTimeoutMs,
+    timeoutMs: requestTimeoutMs,
     metrics: gatewayMetrics,
     logger,
   });
+  const embedder = new TextEmbedder({
+    peers,
+    queue: new WorkQueue({ concurrency, maxWaiting, name: 'embeddings', metrics }),
+    timeoutMs: requestTimeoutMs,
+  });
   return {
     ...given,
-    ...{ settings, generator, gatewayMetrics },
+    ...{ settings, generator, embedder, gatewayMetrics },
     keys: new ApiKeys(settings.apiKeys),
     limits: () => {
       const { decoderNames: decoders, codebookSize } = peers;

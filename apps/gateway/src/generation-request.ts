@@ -73,6 +73,7 @@ export function checkRequest(draft: RequestDraft, limits: RequestLimits, names: 
   const { maxCandidates, decoders } = limits;
   const prompt = draft.prompt.trim();
   if (prompt === '') throw invalidField(names.prompt, 'a description in words', draft.prompt);
+  if (/\p{Surrogate}/u.test(prompt)) throw invalidField(names.prompt, 'well-formed Unicode', 'half a character');
   const characters = [...prompt].length; // code points, as the text encoder counts
   if (characters > MAX_PROMPT_CHARACTERS) {
     throw invalidField(names.prompt, `at most ${MAX_PROMPT_CHARACTERS} characters long`, characters);

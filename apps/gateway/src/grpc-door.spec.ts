@@ -98,7 +98,11 @@ describe('ImageGeneration', () => {
 
   it('stops every service when the caller hangs up', async () => {
     const [sampler, decoder] = [door.samplers[0]!.switches, door.decoders[0]!.switches];
-    sampler.before = () => new Promise((resolve) => setTimeout(resolve, 20));
+    let stepsAfter = 0;
+    sampler.before = () => {
+      if (control.signal.aborted) stepsAfter++;
+      return new Promise((resolve) => setTimeout(resolve, 20));
+    };
     const cancelled = sampler.cancelled;
     const control = new AbortController();
     const running = generate(REQUEST, control.signal);
@@ -107,6 +111,7 @@ describe('ImageGeneration', () => {
     control.abort();
     await expect(running).rejects.toThrow();
     await until('all are free', () => sampler.running + decoder.running === 0);
+    expect(stepsAfter).toBeLessThanOrEqual(5); // 100 ms of them at most
     expect(sampler.cancelled).toBe(cancelled + 1);
     sampler.before = () => undefined;
   });

@@ -3,6 +3,7 @@ import {
   ClipEmbeddingDefinition,
   ImageFormat,
   TokenDecoderDefinition,
+  tokenBlock,
   TransformerSamplerDefinition,
   type ClipEmbeddingServiceImplementation,
   type DecodeResponse,
@@ -22,7 +23,10 @@ export const STAND_IN = { embeddingSize: 8, gridSide: 4, gridTokens: 16, codeboo
 
 /** What a test does to a server and reads from it. */
 export class Switches {
-  /** Awaited before each unit of work: a sampler's position, a decoder's picture, an embedder's call. */
+  /**
+   * Awaited before each unit of work: a sampler's position, a decoder's picture, an embedder's call; with their number
+   * also when a stream has sent them all, before its end.
+   */
   before: (unit: number) => void | Promise<void> = () => undefined;
   /** Calls that have begun, and of those the ones whose caller went away. */
   calls = 0;
@@ -94,6 +98,7 @@ export function standInSampler(
           });
           yield { event: { $case: 'tokens', value: { condition: 0, firstCandidate, position, tokens } } };
         }
+        await switches.before(gridTokens);
         yield { event: { $case: 'finished', value: { tokens: candidates * gridTokens } } };
       } finally {
         leave();
@@ -121,12 +126,13 @@ export function standInDecoder(
         for await (const { message } of requests) {
           if (message?.$case === 'options') ({ partialImages } = message.value);
           if (message?.$case !== 'tokens') continue;
+          const { candidates } = tokenBlock(message.value);
           for (const [i, token] of message.value.tokens.entries()) {
-            const candidate = message.value.firstCandidate + i;
+            const candidate = message.value.firstCandidate + (i % candidates);
+            const position = message.value.position + Math.floor(i / candidates);
             const grid = grids.get(candidate) ?? [];
             grids.set(candidate, grid);
-            if (grid.push(token) !== message.value.position + 1)
-              throw invalidArgument('position', 'rising', grid.length);
+            if (grid.push(token) !== position + 1) throw invalidArgument('position', 'rising', grid.length);
             const due = Array.from({ length: partialImages }, (_, k) =>
               Math.floor(((k + 1) * gridTokens) / (partialImages + 1)),
             );
@@ -142,6 +148,7 @@ export function standInDecoder(
             }
           }
         }
+        await switches.before(pictures);
       } finally {
         leave();
       }

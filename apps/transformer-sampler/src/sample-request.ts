@@ -21,6 +21,8 @@ export interface ReadSampleRequest {
   /** float32 (E) each. */
   readonly conditions: readonly Float32Array[];
   readonly tokens: TokenRequest & ValidTokenRequest;
+  /** Positions that an event gathers. */
+  readonly positionsPerEvent: number;
 }
 
 /**
@@ -59,7 +61,7 @@ export function readSampleRequest(
     guidance: sampling?.guidance ?? defaults.guidance,
   };
   const valid = sampler.validate(conditions, asked);
-  return { conditions, tokens: { ...valid, ...valid.sampling } };
+  return { conditions, tokens: { ...valid, ...valid.sampling }, positionsPerEvent: request.positionsPerEvent || 1 };
 }
 
 function readUnitVector(values: readonly number[], name: string, width: number): Float32Array {

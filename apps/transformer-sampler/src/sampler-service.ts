@@ -80,7 +80,7 @@ export function samplerService(parts: SamplerServiceParts): TransformerSamplerSe
 /** Samples one call from its first to its last token. */
 async function draw(
   { sampler, metrics }: SamplerServiceParts,
-  { conditions, tokens: asked }: ReadSampleRequest,
+  { conditions, tokens: asked, positionsPerEvent }: ReadSampleRequest,
   buffer: EventBuffer<SampleResponse>,
   { arrived, signal }: { readonly arrived: number; readonly signal: AbortSignal },
 ): Promise<void> {
@@ -93,14 +93,20 @@ async function draw(
   const all = conditions.length * asked.candidates * gridTokens;
   let sent = 0;
   let since = begun;
+  let open: TokenEvent[] = []; // of the positions since the last events, one for each group of neighbours
   for await (const steps of sampler.sampleSteps(conditions, asked, { signal })) {
     const drawn = steps.reduce((sum, { tokens }) => sum + tokens.length, 0);
     metrics.stepped(performance.now() - since, drawn);
-    for (const step of steps) {
-      const value: TokenEvent = { ...step, tokens: Array.from(step.tokens) };
-      buffer.push({ event: { $case: 'tokens', value } }, step.tokens.length);
-    }
     sent += drawn;
+    steps.forEach((step, i) => {
+      const event = (open[i] ??= { ...step, tokens: [], positions: 0 });
+      event.tokens.push(...step.tokens);
+      event.positions++;
+    });
+    if (open[0]?.positions === positionsPerEvent || steps[0]?.position === gridTokens - 1) {
+      for (const value of open) buffer.push({ event: { $case: 'tokens', value } }, value.tokens.length);
+      open = [];
+    }
     if (sent < all) await buffer.room(signal); // what is drawn needs no more of the queue's time
     since = performance.now();
   }

@@ -104,9 +104,28 @@ describe('Sample', () => {
       const wanted: TokenEvent[] = [];
       const asked = { ...sampling, seed: 7, candidates: 2, firstCandidate: 3 };
       for await (const [step] of sampler.sampleSteps([Float32Array.from(values)], asked)) {
-        wanted.push({ ...step!, condition, tokens: Array.from(step!.tokens) });
+        wanted.push({ ...step!, condition, positions: 1, tokens: Array.from(step!.tokens) });
       }
       expect(got.filter((event) => event.condition === condition)).toEqual(wanted);
+    }
+  });
+
+  it('gathers as many positions in an event as the caller wants, and the rest in the last', async () => {
+    const { client } = await start();
+    const asked = request({ candidates: 2, conditions: [{ values: unit(1) }, { values: unit(2) }] });
+    const single = tokenEvents(await collect(client.sample(asked)));
+    for (const positionsPerEvent of [3, T, 100]) {
+      const gathered = tokenEvents(await collect(client.sample({ ...asked, positionsPerEvent })));
+      expect(gathered).toHaveLength(2 * Math.ceil(T / positionsPerEvent));
+      for (const condition of [0, 1]) {
+        const tokens = (of: readonly TokenEvent[]) => of.filter((event) => event.condition === condition);
+        expect(tokens(gathered).flatMap((event) => event.tokens)).toEqual(tokens(single).flatMap(({ tokens: t }) => t));
+        expect(tokens(gathered).map(({ position, positions }) => [position, positions])).toEqual(
+          Array.from({ length: Math.ceil(T / positionsPerEvent) }, (_, i) => {
+            return [i * positionsPerEvent, Math.min(positionsPerEvent, T - i * positionsPerEvent)];
+          }),
+        );
+      }
     }
   });
 

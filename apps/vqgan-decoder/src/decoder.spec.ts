@@ -67,7 +67,7 @@ function client(running: Running, deadlineMs = 60_000) {
 const options = (value: Parameters<typeof DecodeOptions.create>[0] = {}): DecodeRequest =>
   DecodeRequest.create({ message: { $case: 'options', value: DecodeOptions.create(value) } });
 const tokens = (position: number, codes: number[], firstCandidate = 0, condition = 0): DecodeRequest => ({
-  message: { $case: 'tokens', value: { condition, firstCandidate, position, tokens: codes } },
+  message: { $case: 'tokens', value: { condition, firstCandidate, position, positions: 1, tokens: codes } },
 });
 const code = (candidate: number, position: number): number => (candidate * 5 + position * 7) % K;
 const grid = (candidate: number): Int32Array =>

@@ -13,6 +13,7 @@ const event = (condition: number, firstCandidate: number, position: number, ...t
   condition,
   firstCandidate,
   position,
+  positions: 1,
   tokens,
 });
 
@@ -43,6 +44,25 @@ describe('GridAssembler', () => {
       { condition: 0, candidate: 5, partial: { index: 0, positions: 2 }, tokens: Int32Array.of(4, 5, 5, 5, 5, 5) },
       { condition: 0, candidate: 5, partial: { index: 1, positions: 4 }, tokens: Int32Array.of(4, 5, 6, 7, 7, 7) },
       { condition: 0, candidate: 5, tokens: Int32Array.of(4, 5, 6, 7, 8, 9) },
+    ]);
+  });
+
+  it('takes several positions in one event, position by position', () => {
+    const grids = new GridAssembler({ ...OPTIONS, conditions: 1, partialImages: 1 }, DESCRIPTION);
+    const due = grids.take({ ...event(0, 5, 0, 0, 9, 1, 8, 2, 7, 3, 6), positions: 4 });
+    expect(due).toEqual([
+      { condition: 0, candidate: 5, partial: { index: 0, positions: 3 }, tokens: Int32Array.of(0, 1, 2, 2, 2, 2) },
+      { condition: 0, candidate: 6, partial: { index: 0, positions: 3 }, tokens: Int32Array.of(9, 8, 7, 7, 7, 7) },
+    ]);
+    expect(() => grids.take({ ...event(0, 5, 4, 1, 1, 1, 1, 1, 1), positions: 3 })).toThrow(
+      'position must be in [0, 6); got "4 to 6"',
+    );
+    expect(() => grids.take({ ...event(0, 5, 4, 1, 1, 1), positions: 2 })).toThrow(
+      'tokens must be as many for each of 2 positions; got 3',
+    );
+    expect(grids.take({ ...event(0, 5, 4, 4, 5, 5, 4), positions: 2 })).toEqual([
+      { condition: 0, candidate: 5, tokens: Int32Array.of(0, 1, 2, 3, 4, 5) },
+      { condition: 0, candidate: 6, tokens: Int32Array.of(9, 8, 7, 6, 5, 4) },
     ]);
   });
 

@@ -1,4 +1,4 @@
-import type { DecodeOptions, TokenEvent } from '@clip-gen/contracts';
+import { tokenBlock, type DecodeOptions, type TokenBlock, type TokenEvent } from '@clip-gen/contracts';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
 import type { DecoderDescription } from './token-grid-decoder.ts';
 
@@ -72,15 +72,17 @@ export class GridAssembler {
   /**
    * Takes an event in whole or not at all.
    *
-   * @returns the pictures that it makes due, by rising candidate
+   * @returns the pictures that it makes due, by rising position and candidate
    * @throws invalid_argument for tokens out of range or out of order
    */
   take(event: TokenEvent): DueGrid[] {
-    const { condition, firstCandidate, position, tokens } = event;
-    this.#check(event);
+    const { condition, firstCandidate, tokens } = event;
+    const block = tokenBlock(event);
+    this.#check(event, block);
     const due: DueGrid[] = [];
     tokens.forEach((token, i) => {
-      const candidate = firstCandidate + i;
+      const position = event.position + Math.floor(i / block.candidates);
+      const candidate = firstCandidate + (i % block.candidates);
       const grid = this.#grids[condition * this.#candidates + candidate - this.#first]!;
       if (position === 0) grid.tokens = new Int32Array(this.#length);
       grid.tokens[position] = token;
@@ -111,23 +113,26 @@ export class GridAssembler {
     );
   }
 
-  #check({ condition, firstCandidate, position, tokens }: TokenEvent): void {
+  #check({ condition, firstCandidate, position, tokens }: TokenEvent, { positions, candidates }: TokenBlock): void {
     const { codebookSize } = this.#description;
     if (condition >= this.#conditions) throw invalidArgument('condition', `in [0, ${this.#conditions})`, condition);
-    if (tokens.length === 0) throw invalidArgument('tokens', 'at least one code', 'none');
     const past = this.#first + this.#candidates;
-    if (firstCandidate < this.#first || firstCandidate + tokens.length > past) {
-      const got = `${firstCandidate} to ${firstCandidate + tokens.length - 1}`;
+    if (firstCandidate < this.#first || firstCandidate + candidates > past) {
+      const got = `${firstCandidate} to ${firstCandidate + candidates - 1}`;
       throw invalidArgument('candidates of an event', `in [${this.#first}, ${past})`, got);
     }
-    if (position >= this.#length) throw invalidArgument('position', `in [0, ${this.#length})`, position);
-    tokens.forEach((token, i) => {
-      if (token >= codebookSize) throw invalidArgument(`tokens[${i}]`, `in [0, ${codebookSize})`, token);
-      const { known } = this.#grids[condition * this.#candidates + firstCandidate + i - this.#first]!;
-      if (known === position) return;
+    if (position + positions > this.#length) {
+      const got = positions === 1 ? position : `${position} to ${position + positions - 1}`;
+      throw invalidArgument('position', `in [0, ${this.#length})`, got);
+    }
+    const wrong = tokens.findIndex((token) => token >= codebookSize);
+    if (wrong >= 0) throw invalidArgument(`tokens[${wrong}]`, `in [0, ${codebookSize})`, tokens[wrong]);
+    for (let candidate = firstCandidate; candidate < firstCandidate + candidates; candidate++) {
+      const { known } = this.#grids[condition * this.#candidates + candidate - this.#first]!;
+      if (known === position) continue;
       const next = known === this.#length ? 'absent: its grid is full' : `${known}, its next`;
-      throw invalidArgument(`position of condition ${condition}, candidate ${firstCandidate + i}`, next, position);
-    });
+      throw invalidArgument(`position of condition ${condition}, candidate ${candidate}`, next, position);
+    }
   }
 }
 

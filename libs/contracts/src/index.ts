@@ -44,6 +44,7 @@ export {
   type ServerStreamingMethodResult,
 } from './generated/clipgen/v1/token_decoder.ts';
 export { SamplingOptions, TokenEvent, TokenGrid } from './generated/clipgen/v1/tokens.ts';
+export { tokenBlock, type TokenBlock } from './token-block.ts';
 export {
   GetSamplerRequest,
   GetSamplerResponse,

@@ -2,8 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { Core } from '../core.ts';
 import { MAX_PROMPT_CHARACTERS } from '../generation-request.ts';
-import { InvalidField, invalidField } from '../invalid-field.ts';
-import { blame } from '../pipeline/blame.ts';
+import { invalidField } from '../invalid-field.ts';
 import { choiceField, integerField, parseBody, textField } from './fields.ts';
 import { hangUpSignal } from './hang-up-signal.ts';
 import { decoderOfModel } from './model-names.ts';
@@ -43,8 +42,9 @@ export function embeddingsRoute(app: FastifyInstance, core: Core): void {
     const { input, model, encoding_format: format = 'float', dimensions } = parseBody(EmbeddingsRequest, http.body);
     decoderOfModel(model, core);
     const texts = typeof input === 'string' ? [input] : input;
-    const signal = hangUpSignal(reply);
-    const embeddings = await embed(core, texts, signal);
+    const embeddings = await core.embedder.embed(texts, hangUpSignal(reply), (field) =>
+      typeof input === 'string' ? 'input' : field.replace(/^texts/, 'input'),
+    );
     const width = embeddings[0]?.length ?? 0;
     if (dimensions !== undefined && dimensions !== width) {
       throw invalidField('dimensions', `${width}, the width of this model`, dimensions);
@@ -60,16 +60,6 @@ export function embeddingsRoute(app: FastifyInstance, core: Core): void {
       usage: { prompt_tokens: 0, total_tokens: 0 },
     };
   });
-}
-
-async function embed({ peers }: Core, texts: string[], signal: AbortSignal): Promise<number[][]> {
-  try {
-    const { embeddings } = await blame('embedding', peers.embeddingClient.embedText({ texts }, { signal }));
-    return embeddings.map(({ values }) => values);
-  } catch (error) {
-    if (!(error instanceof InvalidField)) throw error;
-    throw new InvalidField('input', error.message.replace(/^prompt/, 'input')); // the field's name on this door
-  }
 }
 
 function base64(values: readonly number[]): string {

@@ -38,9 +38,12 @@ const KINDS: Readonly<Record<number, { readonly type: string; readonly code: str
   401: { type: 'authentication_error', code: 'invalid_api_key' },
   404: { type: 'invalid_request_error', code: 'not_found' },
   405: { type: 'invalid_request_error', code: 'method_not_allowed' },
+  408: { type: 'timeout', code: 'request_timeout' },
   413: { type: 'invalid_request_error', code: 'body_too_large' },
+  414: { type: 'invalid_request_error', code: 'path_too_long' },
   415: { type: 'invalid_request_error', code: 'unsupported_media_type' },
   429: { type: 'rate_limit_error', code: 'rate_limit_exceeded' },
+  431: { type: 'invalid_request_error', code: 'headers_too_large' },
   499: { type: 'cancelled', code: 'cancelled' },
   503: { type: 'service_unavailable', code: 'unavailable' },
   504: { type: 'timeout', code: 'deadline_exceeded' },
@@ -52,7 +55,7 @@ const RETRY_AFTER_SECONDS = 1;
 /** The answer to an error of any kind. What is not meant for clients stays inside: `500` with the request's id. */
 export function errorAnswer(error: unknown, requestId: string): ErrorAnswer {
   const status = statusOf(error);
-  const kind = KINDS[status] ?? { type: 'server_error', code: null };
+  const kind = KINDS[status] ?? { type: status < 500 ? 'invalid_request_error' : 'server_error', code: null };
   const hidden = !(error instanceof ClipGenError) && status >= 500;
   const message = hidden || status === 500 ? `the request failed; its id is ${requestId}` : messageOf(error);
   const headers: Record<string, string> = {};
@@ -84,6 +87,12 @@ function messageOf(error: unknown): string {
       return 'content-type must be application/json';
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
       return 'the body must be a JSON object; it is empty';
+    case 'FST_ERR_CTP_INVALID_JSON_BODY':
+      return 'the body must be a JSON object; it is no valid JSON';
+    case 'FST_ERR_BAD_URL':
+      return 'the path must be UTF-8, percent-encoded';
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return 'the path is longer than this server takes';
     default:
       return `the body must be a JSON object: ${error.message}`;
   }

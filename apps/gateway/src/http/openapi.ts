@@ -47,7 +47,7 @@ export function openApiDocument(): object {
     security: [{ key: [] }, {}],
     paths: {
       '/v1/images/generations': {
-        post: operation('Pictures from a prompt', [400, 401, 413, 415, 429, 500, 503, 504], {
+        post: operation('Pictures from a prompt', [400, 401, 404, 413, 415, 429, 500, 503, 504], {
           body: 'ImagesRequest',
           content: {
             ...json('ImagesResponse'),

@@ -11,6 +11,8 @@ import type { Core } from '../core.ts';
 import { splitAddress } from '../split-address.ts';
 import { embeddingsRoute } from './embeddings-route.ts';
 import { imagesRoute } from './images-route.ts';
+import { takeJson } from './json-body.ts';
+import { answerMalformed } from './malformed-request.ts';
 import { modelsRoute } from './models-route.ts';
 import { errorAnswer, HttpError } from './openai-error.ts';
 import { systemRoutes } from './system-routes.ts';
@@ -30,9 +32,26 @@ const RECEIVE_TIMEOUT_MS = 15_000;
 const STALL_MS = 15_000;
 const IDLE_CHECK_MS = 20;
 
-/** Listens with REST, the web page and what operators ask for; with certificates, over HTTPS alone. */
+/**
+ * Listens with REST, the web page and what operators ask for; with certificates, over HTTPS alone.
+ *
+ * @throws unavailable when the address cannot be had
+ */
 export async function openRestDoor(core: Core, tls?: ServerTls): Promise<RestDoor> {
   const { settings, keys, logger } = core;
+  const receive = (request: FastifyRequest, reply: FastifyReply): void => {
+    void reply
+      .header('x-request-id', request.id)
+      .header('x-content-type-options', 'nosniff')
+      .header('referrer-policy', 'no-referrer');
+    // Not `onResponse`, which does not come when the client hangs up.
+    reply.raw.once('close', () => note(core, request, reply));
+  };
+  const fail = (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+    const { status, headers, body } = errorAnswer(error, request.id);
+    if (status >= 500) logger.error({ err: error, requestId: request.id }, 'request failed');
+    void reply.code(status).headers(headers).send(body);
+  };
   const app = createApp(tls, {
     bodyLimit: settings.maxBodyBytes,
     requestTimeout: RECEIVE_TIMEOUT_MS,
@@ -41,29 +60,28 @@ export async function openRestDoor(core: Core, tls?: ServerTls): Promise<RestDoo
     return503OnClosing: false, // the hook below answers in OpenAI's shape
     genReqId: ({ headers: { 'x-request-id': given } }) =>
       acceptRequestId(typeof given === 'string' ? given : undefined),
+    clientErrorHandler: answerMalformed,
+    // Paths that no router can read: the hooks below do not see them.
+    frameworkErrors(error, request, reply) {
+      receive(request, reply);
+      fail(error, request, reply);
+    },
   });
+  takeJson(app);
   app.addHook('onRequest', (request, reply, done) => {
-    void reply
-      .header('x-request-id', request.id)
-      .header('x-content-type-options', 'nosniff')
-      .header('referrer-policy', 'no-referrer');
-    // Not `onResponse`, which does not come when the client hangs up.
-    reply.raw.once('close', () => note(core, request, reply));
+    receive(request, reply);
     withRequestId(request.id, done);
   });
-  app.addHook('onRequest', async ({ url, headers: { authorization } }) => {
+  app.addHook('onRequest', async ({ url, routeOptions, headers: { authorization } }) => {
     if (core.draining()) throw new ClipGenError('unavailable', 'the gateway is shutting down; try again');
-    if (url.startsWith('/v1/') && !keys.allow(authorization)) {
+    // By the route that was found, not by the path as it was written, which has many spellings (`/%761/models`).
+    if ((routeOptions.url ?? url).startsWith('/v1/') && !keys.allow(authorization)) {
       throw new ClipGenError('unauthenticated', 'authorization must be "Bearer <key>" with a valid key');
     }
   });
   // Parsing a body may leave the request's context.
   app.addHook('preValidation', (request, _reply, done) => withRequestId(request.id, done));
-  app.setErrorHandler((error, request, reply) => {
-    const { status, headers, body } = errorAnswer(error, request.id);
-    if (status >= 500) logger.error({ err: error, requestId: request.id }, 'request failed');
-    return reply.code(status).headers(headers).send(body);
-  });
+  app.setErrorHandler(fail);
   imagesRoute(app, core);
   embeddingsRoute(app, core);
   modelsRoute(app, core);
@@ -80,7 +98,14 @@ export async function openRestDoor(core: Core, tls?: ServerTls): Promise<RestDoo
 
   app.server.maxConnections = settings.maxConnections;
   const { host, port } = splitAddress(settings.httpAddress);
-  await app.listen({ host, port });
+  try {
+    await app.listen({ host, port });
+  } catch (cause) {
+    await app.close();
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const message = `gateway cannot listen on ${settings.httpAddress} (is the port taken?): ${reason}`;
+    throw new ClipGenError('unavailable', message, { cause });
+  }
   const bound = app.server.address();
   return {
     port: typeof bound === 'object' && bound ? bound.port : port,

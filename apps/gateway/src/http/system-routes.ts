@@ -14,7 +14,7 @@ export function systemRoutes(app: FastifyInstance, core: Core): void {
     const services = Object.fromEntries(problems.map(([name, problem]) => [name, problem ?? 'ready']));
     const ready = core.ready();
     if (!ready) reply.code(503);
-    return { status: ready ? 'ready' : missing.length > 0 ? 'not ready' : 'draining', missing, services };
+    return { status: core.draining() ? 'draining' : ready ? 'ready' : 'not ready', missing, services };
   });
   app.get('/metrics', async (_request, reply) => {
     return reply.header('content-type', core.metrics.contentType).send(await core.metrics.text());

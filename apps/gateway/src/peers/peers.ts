@@ -124,9 +124,14 @@ export class Peers {
     return problems;
   }
 
-  /** Whether every service is there and they fit each other. */
+  /**
+   * Whether a request that names no decoder can be served. One of the other decoders that is away is the matter of those
+   * who name it: it must not close the doors to everyone else.
+   */
   get ready(): boolean {
-    return Object.values(this.problems()).every((problem) => problem === undefined);
+    const problems = this.problems();
+    const [standard] = this.#decoders.values();
+    return [this.#model, this.#samplerPeer, standard?.peer].every((peer) => peer && problems[peer.name] === undefined);
   }
 
   /** The clients of one request. @throws unavailable when a service was never there, or they do not fit each other */

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ClipGenError } from '@clip-gen/errors';
+import { ServiceError } from './blame.ts';
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1000;
@@ -36,8 +37,9 @@ export async function withAttempts(work: () => Promise<void>, options: AttemptOp
 
 /**
  * The replica has gone: refused, broken off, or cancelled by the server's side (it was shut down; our own signal has
- * been looked at before).
+ * been looked at before). What was blamed on a service already has had its own attempts.
  */
 function isAway(error: unknown): error is ClipGenError {
-  return error instanceof ClipGenError && (error.code === 'unavailable' || error.code === 'cancelled');
+  if (!(error instanceof ClipGenError) || error instanceof ServiceError) return false;
+  return error.code === 'unavailable' || error.code === 'cancelled';
 }

@@ -33,9 +33,10 @@ export async function decodePictures(
   const missing = new Set(Array.from({ length: count }, (_, i) => first + i));
   let partialsSent = 0;
   await withAttempts(async () => {
+    if (missing.size === 0) return; // the replica went away after its last picture
     const from = Math.min(...missing);
     const rest = { first: from, count: first + count - from, partials };
-    const left = new AbortController(); // the relay must not wait for tokens when the decoder has gone
+    const left = new AbortController(); // the relay must not wait for tokens when the decoder or the client has gone
     const leave = (): void => left.abort();
     signal.addEventListener('abort', leave);
     try {
@@ -70,10 +71,9 @@ async function* relay(range: CandidateRange, log: TokenLog, signal: AbortSignal)
       },
     },
   };
-  for await (const { firstCandidate, position, tokens } of log.read(first, count, signal)) {
-    yield {
-      message: { $case: 'tokens', value: { condition: 0, firstCandidate, position, tokens: [...tokens] } },
-    };
+  // Only partial pictures need tokens before their grid is full.
+  for await (const block of log.read(first, count, signal, partials > 0 ? 1 : log.positions)) {
+    yield { message: { $case: 'tokens', value: { condition: 0, ...block } } };
   }
 }
 

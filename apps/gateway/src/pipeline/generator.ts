@@ -14,6 +14,9 @@ import { PictureJudge } from './picture-judge.ts';
 import { sampleTokens } from './sample-tokens.ts';
 import { TokenLog } from './token-log.ts';
 
+/** Between two reports of progress at least, but for the last: an eye sees no more, and each costs. */
+const PROGRESS_MS = 50;
+
 export interface GeneratorOptions {
   readonly peers: Peers;
   /** Bounds what is worked on and what waits. */
@@ -100,20 +103,23 @@ export class Generator {
     const { embedding, sampler, decoder, grid, defaultCandidates } = await peers.pipeline(request.decoder);
     const { usual, most } = this.options.candidates;
     const candidates = candidatesOf(request, usual || defaultCandidates, most);
-    const { embeddings } = await blame('embedding', embedding.embedText({ texts: [prompt] }, { signal }));
+    const { embeddings } = await blame(
+      'embedding',
+      embedding.embedText({ texts: [prompt] }, { signal }),
+      () => 'prompt',
+    );
     const condition = embeddings[0]?.values ?? [];
     channel.push({ kind: 'accepted', seed, candidates });
 
     const log = new TokenLog(candidates, grid.tokens, grid.codebookSize);
     let judged = 0;
-    const progress = (): void =>
-      channel.push({
-        kind: 'progress',
-        tokens: log.drawn,
-        tokensTotal: log.total,
-        images: judged,
-        imagesTotal: candidates,
-      });
+    let toldMs = -Infinity;
+    const progress = (): void => {
+      if (since() - toldMs < PROGRESS_MS && judged < candidates) return;
+      toldMs = since();
+      const done = { tokens: log.drawn, tokensTotal: log.total, images: judged, imagesTotal: candidates };
+      channel.push({ kind: 'progress', ...done });
+    };
     const judge = new PictureJudge(embedding, condition, {
       keep: pictures,
       batch: judgeBatch,

@@ -69,7 +69,9 @@ export class PictureJudge {
         if (values.length !== this.prompt.length) {
           throw new ClipGenError('internal', `the embedding of a picture has ${values.length} numbers`);
         }
-        this.#best.add({ item: image, score: cosine(this.prompt, values), candidate });
+        const score = cosine(this.prompt, values);
+        if (Number.isNaN(score)) throw new ClipGenError('internal', 'the embedding of a picture is no vector');
+        this.#best.add({ item: image, score, candidate });
       });
       this.#judged += batch.length;
       this.options.onJudged(this.#judged);

@@ -6,6 +6,12 @@ import { withAttempts, type AttemptOptions } from './attempts.ts';
 import type { TokenLog } from './token-log.ts';
 
 /**
+ * Token events of a grid: often enough to show progress and to begin partial pictures in time, and few, because an event
+ * costs what a small model's step does.
+ */
+const EVENTS_PER_GRID = 16;
+
+/**
  * Fills the log. The tokens are a function of the request, so when a replica goes away another one draws again what is
  * not finished, and the log passes over what it has.
  *
@@ -21,6 +27,7 @@ export async function sampleTokens(
 ): Promise<void> {
   const { signal, onTokens } = options;
   await withAttempts(async () => {
+    if (log.full) return; // the replica went away after its last token
     const firstCandidate = log.firstUnfinished;
     const request = {
       conditions: [{ values: [...condition] }],
@@ -28,6 +35,7 @@ export async function sampleTokens(
       firstCandidate,
       seed: BigInt(seed),
       sampling,
+      positionsPerEvent: Math.ceil(log.positions / EVENTS_PER_GRID),
     };
     for await (const { event } of sampler.sample(request, { signal, retry: false })) {
       if (event?.$case === 'started' && event.value.gridTokens !== log.positions) {

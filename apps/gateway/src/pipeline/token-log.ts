@@ -1,25 +1,20 @@
 import { ClipGenError } from '@clip-gen/errors';
-import type { TokenEvent } from '@clip-gen/contracts';
+import { tokenBlock, type TokenEvent } from '@clip-gen/contracts';
 
-/** Tokens of neighbouring candidates at one position. */
-export interface TokenRun {
-  readonly firstCandidate: number;
-  readonly position: number;
-  readonly tokens: readonly number[];
-}
+/** Tokens of neighbouring candidates at neighbouring positions. The receiver's. */
+export type TokenRun = Omit<TokenEvent, 'condition'>;
 
 /**
  * The tokens of one request as far as they are drawn: written by one sampler after the other until the grids are full,
  * read by any number of decoders, each from the beginning. That is what makes both replaceable on the way: a second
  * sampler draws the same tokens again and only new ones are taken; a second decoder reads again.
  *
- * Memory: 4 bytes a token for the grids, and the events.
+ * A reader that falls behind gets its next tokens in fewer, larger runs. Memory: 4 bytes a token.
  */
 export class TokenLog {
   readonly #grids: Uint32Array;
   /** Positions known of each candidate. */
   readonly #known: Uint32Array;
-  readonly #runs: TokenRun[] = [];
   #drawn = 0;
   readonly #waiting = new Set<() => void>();
 
@@ -64,57 +59,71 @@ export class TokenLog {
    */
   append(event: TokenEvent): void {
     const { firstCandidate, position, tokens } = event;
-    if (position >= this.positions || firstCandidate + tokens.length > this.candidates || tokens.length === 0) {
-      throw misfit(`tokens of candidates ${firstCandidate} to ${firstCandidate + tokens.length - 1} at ${position}`);
+    const { positions, candidates } = tokenBlock(event);
+    if (position + positions > this.positions || firstCandidate + candidates > this.candidates) {
+      const upTo = firstCandidate + candidates - 1;
+      throw misfit(`tokens of candidates ${firstCandidate} to ${upTo} at ${position} to ${position + positions - 1}`);
     }
-    let from = tokens.length; // where the new tokens that follow each other begin
     tokens.forEach((token, i) => {
-      const candidate = firstCandidate + i;
+      const at = position + Math.floor(i / candidates);
+      const candidate = firstCandidate + (i % candidates);
       const known = this.#known[candidate]!;
-      const place = candidate * this.positions + position;
-      if (position < known) {
+      const place = candidate * this.positions + at;
+      if (at < known) {
         if (this.#grids[place] !== token) throw new ClipGenError('internal', 'replicas of the sampler disagree');
-        this.#push(event, from, i);
-        from = tokens.length;
         return;
       }
-      if (position > known) throw misfit(`position ${position} of candidate ${candidate} after ${known} tokens`);
+      if (at > known) throw misfit(`position ${at} of candidate ${candidate} after ${known} tokens`);
       if (token >= this.codebookSize) throw misfit(`code ${token} of a codebook of ${this.codebookSize}`);
       this.#grids[place] = token;
-      this.#known[candidate] = position + 1;
+      this.#known[candidate] = at + 1;
       this.#drawn++;
-      from = Math.min(from, i);
     });
-    this.#push(event, from, tokens.length);
     for (const wake of this.#waiting) wake();
     this.#waiting.clear();
   }
 
-  #push({ firstCandidate, position, tokens }: TokenEvent, from: number, to: number): void {
-    if (from < to) this.#runs.push({ firstCandidate: firstCandidate + from, position, tokens: tokens.slice(from, to) });
-  }
-
   /**
    * The tokens of candidates [first, first + count) from the beginning, then as they are drawn, until their grids are
-   * full; ends early, without an error, when `signal` aborts.
+   * full.
+   *
+   * @param atLeast positions of a run, unless fewer are missing; with {@link positions} every grid comes whole
+   * @throws the signal's reason when it aborts: an early end would pass for the end of the tokens
    */
-  async *read(first: number, count: number, signal: AbortSignal): AsyncGenerator<TokenRun, void, undefined> {
-    let missing = count * this.positions;
-    for (let next = 0; missing > 0;) {
-      if (signal.aborted) return;
-      const run = this.#runs[next];
-      if (run === undefined) {
+  async *read(
+    first: number,
+    count: number,
+    signal: AbortSignal,
+    atLeast = 1,
+  ): AsyncGenerator<TokenRun, void, undefined> {
+    const known = this.#known.subarray(first, first + count);
+    const given = new Uint32Array(count);
+    for (let missing = count * this.positions; missing > 0;) {
+      const start = given.findIndex(
+        (had, i) => had + Math.min(atLeast, Math.max(1, this.positions - had)) <= known[i]!,
+      );
+      signal.throwIfAborted();
+      if (start === -1) {
         await this.#more(signal);
         continue;
       }
-      next++;
-      const from = Math.max(0, first - run.firstCandidate);
-      const to = Math.min(run.tokens.length, first + count - run.firstCandidate);
-      if (from >= to) continue;
-      missing -= to - from;
-      const { position, tokens } = run;
-      yield { firstCandidate: run.firstCandidate + from, position, tokens: tokens.slice(from, to) };
+      const [from, to] = [given[start]!, known[start]!];
+      let end = start + 1;
+      while (end < count && given[end] === from && known[end] === to) end++;
+      given.fill(to, start, end);
+      missing -= (end - start) * (to - from);
+      yield this.#run(first + start, first + end, from, to);
     }
+  }
+
+  #run(first: number, pastCandidate: number, position: number, pastPosition: number): TokenRun {
+    const tokens: number[] = [];
+    for (let at = position; at < pastPosition; at++) {
+      for (let candidate = first; candidate < pastCandidate; candidate++) {
+        tokens.push(this.#grids[candidate * this.positions + at]!);
+      }
+    }
+    return { firstCandidate: first, position, positions: pastPosition - position, tokens };
   }
 
   #more(signal: AbortSignal): Promise<void> {

@@ -11,16 +11,21 @@ export const protobufPackage = "clipgen.v1";
 
 export const protobufFileName = "clipgen/v1/tokens.proto";
 
-/** Tokens that were drawn together: one position of neighbouring candidates. */
+/** Tokens of neighbouring candidates at neighbouring positions: what was drawn together, or since the last event. */
 export interface TokenEvent {
   /** Which of the request's embeddings, from 0. */
   condition: number;
   /** Number of the candidate whose token stands first. */
   firstCandidate: number;
-  /** Place in the grid, row by row, from 0; in [0, T). */
+  /** The first position: its place in the grid, row by row, from 0; in [0, T). */
   position: number;
-  /** Codes in [0, K) of candidates `first_candidate`, `first_candidate` + 1, …; at least one. */
+  /**
+   * Codes in [0, K) of candidates `first_candidate`, `first_candidate` + 1, … at `position`, then theirs at
+   * `position` + 1, and so on: as many codes for each position, at least one.
+   */
   tokens: number[];
+  /** How many positions these are, in [1, T]; 0 counts as 1. */
+  positions: number;
 }
 
 /** A whole picture as codes. */
@@ -51,7 +56,7 @@ export interface SamplingOptions {
 }
 
 function createBaseTokenEvent(): TokenEvent {
-  return { condition: 0, firstCandidate: 0, position: 0, tokens: [] };
+  return { condition: 0, firstCandidate: 0, position: 0, tokens: [], positions: 0 };
 }
 
 export const TokenEvent: MessageFns<TokenEvent> = {
@@ -71,6 +76,9 @@ export const TokenEvent: MessageFns<TokenEvent> = {
         writer.uint32(v);
       }
       writer.join();
+    }
+    if (message.positions !== 0) {
+      writer.uint32(40).uint32(message.positions);
     }
     return writer;
   },
@@ -130,6 +138,14 @@ export const TokenEvent: MessageFns<TokenEvent> = {
 
             break;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.positions = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -151,6 +167,7 @@ export const TokenEvent: MessageFns<TokenEvent> = {
     message.firstCandidate = object.firstCandidate ?? 0;
     message.position = object.position ?? 0;
     message.tokens = object.tokens?.map((e) => e) || [];
+    message.positions = object.positions ?? 0;
     return message;
   },
 };

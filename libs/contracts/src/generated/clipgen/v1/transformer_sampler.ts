@@ -26,6 +26,8 @@ export interface SampleRequest {
     | undefined;
   /** Number of the first candidate, in [0, 2^31): to split candidates over several calls. */
   firstCandidate: number;
+  /** Positions of one token event at most; 0 counts as 1. More spare a stream's cost where nobody looks at every token. */
+  positionsPerEvent: number;
 }
 
 export interface SampleResponse {
@@ -74,7 +76,7 @@ export interface GetSamplerResponse {
 }
 
 function createBaseSampleRequest(): SampleRequest {
-  return { conditions: [], candidates: 0, seed: 0n, sampling: undefined, firstCandidate: 0 };
+  return { conditions: [], candidates: 0, seed: 0n, sampling: undefined, firstCandidate: 0, positionsPerEvent: 0 };
 }
 
 export const SampleRequest: MessageFns<SampleRequest> = {
@@ -96,6 +98,9 @@ export const SampleRequest: MessageFns<SampleRequest> = {
     }
     if (message.firstCandidate !== 0) {
       writer.uint32(40).uint32(message.firstCandidate);
+    }
+    if (message.positionsPerEvent !== 0) {
+      writer.uint32(48).uint32(message.positionsPerEvent);
     }
     return writer;
   },
@@ -153,6 +158,14 @@ export const SampleRequest: MessageFns<SampleRequest> = {
             message.firstCandidate = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.positionsPerEvent = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -177,6 +190,7 @@ export const SampleRequest: MessageFns<SampleRequest> = {
       ? SamplingOptions.fromPartial(object.sampling)
       : undefined;
     message.firstCandidate = object.firstCandidate ?? 0;
+    message.positionsPerEvent = object.positionsPerEvent ?? 0;
     return message;
   },
 };
