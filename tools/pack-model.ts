@@ -1,8 +1,8 @@
 /**
  * Packs a trained model for shipping: `node --import tsx tools/pack-model.ts FROM TO`.
  *
- * Copies the configurations and tokenizer of clip/, vqgan/ and gpt/, and their weights in half precision; leaves out
- * what only training needs (the discriminator). Quantised weights stay as they are. The GPT's support memory and
+ * Copies the configurations and tokenizer of clip/, vqgan/, gpt/ and, where it is there, preview/, and their weights in
+ * half precision; leaves out what only training needs (the discriminator). Quantised weights stay as they are. The GPT's support memory and
  * `generation.json`, how the model draws by default, come along where there are some.
  */
 import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
@@ -22,7 +22,8 @@ const copyWhereThere = async (file: string): Promise<void> => {
 };
 
 let total = 0;
-for (const part of ['clip', 'vqgan', 'gpt']) {
+for (const part of ['clip', 'vqgan', 'gpt', 'preview']) {
+  if (part === 'preview' && !(await stat(join(from, part)).catch(() => undefined))) continue;
   await mkdir(join(to, part), { recursive: true });
   const weights = await readSafetensors(join(from, part, 'model.safetensors'));
   const kept: [string, Tensor][] = [];

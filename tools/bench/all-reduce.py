@@ -1,7 +1,7 @@
 """The Gloo side of tools/bench/all-reduce.ts: one rank of torch.distributed, told by one line of JSON what to reduce.
 
-Started with {"rank", "worldSize", "port", "threads"}. A request is {"elements": n}; the answer {"ms": …} of one
-all-reduce after a barrier. Prints {"torch": version} first.
+Started with {"rank", "worldSize", "port", "threads"}. A request is {"elements": n, "repeats": k}; the answer {"ms": ...} of
+one of k all-reduces in place, one after the other, after a barrier. Prints {"torch": version} first.
 """
 
 import json
@@ -21,13 +21,16 @@ dist.init_process_group("gloo", rank=options["rank"], world_size=options["worldS
 print(json.dumps({"torch": torch.__version__}), flush=True)
 tensors = {}
 for line in sys.stdin:
-    elements = json.loads(line)["elements"]
+    request = json.loads(line)
+    elements, repeats = request["elements"], request["repeats"]
     tensor = tensors.setdefault(elements, torch.ones(elements))
     tensor.fill_(1)
     dist.barrier()
     start = time.perf_counter()
-    dist.all_reduce(tensor)
-    ms = (time.perf_counter() - start) * 1e3
-    if tensor[0] != options["worldSize"] or tensor[-1] != options["worldSize"]:
+    for _ in range(repeats):
+        dist.all_reduce(tensor)
+    ms = (time.perf_counter() - start) * 1e3 / repeats
+    wanted = float(options["worldSize"]) ** repeats
+    if not (tensor.min() >= wanted * (1 - 1e-5) and tensor.max() <= wanted * (1 + 1e-5)):
         sys.exit("wrong sum")
     print(json.dumps({"ms": ms}), flush=True)

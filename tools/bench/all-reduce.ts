@@ -1,43 +1,45 @@
 /**
  * All-reduce of float32 between processes of this machine, 64 KB to 100 MB: shared memory, TCP and bfloat16 over TCP beside
- * Gloo (torch.distributed) in the same run, in turns. A time is that of the slowest rank; sums are checked after each.
+ * Gloo (torch.distributed) and OpenMPI in the same run, in turns. A turn is some all-reduces in place one after the other,
+ * after a barrier, the same number for everybody; a time is that of the slowest rank; sums are checked after each turn.
  *
- *     CLIP_GEN_PYTHON=/path/to/python3 node --import tsx tools/bench/all-reduce.ts [--quick] [--ranks 2,4] [--json FILE]
+ *     CLIP_GEN_PYTHON=/path/to/python3 node --import tsx tools/bench/all-reduce.ts
+ *       [--quick] [--ranks 2,4] [--sizes 64,1000,25000,100000] [--seconds 10] [--json FILE] [--plot FILE.svg]
  */
-import { spawn } from 'node:child_process';
-import { createServer, type AddressInfo } from 'node:net';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import type { AllReduceOptions, TransportKind } from '../../libs/all-reduce/src/index.ts';
-import type { RankRequest, RankTimes } from './all-reduce-rank.ts';
+import { writeFile } from 'node:fs/promises';
+import { startGloo, startMpi, startOwn, type Ask, type RankGroup } from './all-reduce-groups.ts';
+import { bandwidthPlot } from './bandwidth-plot.ts';
 import {
   benchOptions,
   contender,
   interleave,
+  least,
   machine,
   median,
   printTable,
   saveFigures,
   type Contender,
 } from './measure.ts';
-import { startTorch, type TorchPeer } from './torch-peer.ts';
 
-const { quick, json, ranks } = benchOptions({ ranks: { type: 'string', default: '2,4' } });
+const { quick, json, ranks, sizes, plot, seconds } = benchOptions({
+  ranks: { type: 'string', default: '2,4' },
+  sizes: { type: 'string' },
+  plot: { type: 'string' },
+  seconds: { type: 'string', default: '10' },
+});
 const KB = 1000;
-const SIZES = quick ? [64 * KB, 1000 * KB] : [64 * KB, 1000 * KB, 25_000 * KB, 100_000 * KB];
+const SIZES = (sizes ?? (quick ? '64,1000' : '64,1000,25000,100000')).split(',').map((size) => Number(size) * KB);
 
-interface OwnGroup {
-  /** Milliseconds of the slowest rank, and what a rank sent on average. */
-  reduce(request: Omit<RankRequest, 'repeats'>): Promise<{ readonly ms: number; readonly bytesSent: number }>;
-  readonly sharesMemory: boolean;
-  close(): void;
-}
+/** No round of a size begins after it; large ones take longer. */
+const budgetMs = (bytes: number): number => Number(seconds) * (bytes > 4000 * KB ? 1500 : 500);
 
 interface Row {
   readonly ranks: number;
   readonly bytes: number;
   readonly way: string;
+  /** Median and least milliseconds of one all-reduce. */
   readonly ms: number;
+  readonly leastMs: number;
   /** Bytes a rank sent over 2·S·(n − 1)/n; 0 through shared memory. */
   readonly wireRatio?: number;
 }
@@ -46,106 +48,63 @@ const rows: Row[] = [];
 console.log(`all-reduce; ${machine()}`);
 for (const worldSize of ranks.split(',').map(Number)) await compare(worldSize);
 printTable(
-  ['ranks, size, way', 'ms', 'GB/s', '× Gloo', 'sent / least'],
-  rows.map(({ ranks: n, bytes, way, ms, wireRatio }) => {
-    const gloo = rows.find((row) => row.ranks === n && row.bytes === bytes && row.way === 'Gloo');
-    return [
-      `${n}, ${bytes / KB} KB, ${way}`,
-      ms,
-      bytes / ms / 1e6,
-      gloo ? gloo.ms / ms : '–',
-      wireRatio === undefined ? '–' : wireRatio.toFixed(3),
-    ];
+  ['ranks, size, way', 'ms', 'least', 'GB/s', '× Gloo', '× OpenMPI', 'sent / least'],
+  rows.map(({ ranks: n, bytes, way, ms, leastMs, wireRatio }) => {
+    const over = (peer: string): number | string => {
+      const row = rows.find((other) => other.ranks === n && other.bytes === bytes && other.way === peer);
+      return row ? row.ms / ms : '–';
+    };
+    const ratio = wireRatio === undefined ? '–' : wireRatio.toFixed(3);
+    return [`${n}, ${bytes / KB} KB, ${way}`, ms, leastMs, bytes / ms / 1e6, over('Gloo'), over('OpenMPI'), ratio];
   }),
 );
-console.log('OpenMPI is not compared: it does not come as a package of npm or PyTorch');
 await saveFigures(json, { rows });
+if (plot !== undefined) {
+  const panels = [...new Set(rows.map((row) => row.ranks))].map((n) => ({
+    title: `${n} ranks on one machine`,
+    points: rows
+      .filter((row) => row.ranks === n)
+      .map(({ way, bytes, ms }) => ({ series: way, bytes, gigabytesPerSecond: bytes / ms / 1e6 })),
+  }));
+  await writeFile(plot, bandwidthPlot(panels));
+}
 
 async function compare(worldSize: number): Promise<void> {
-  const memory = await startGroup(worldSize, 'auto');
-  const tcp = await startGroup(worldSize, 'tcp');
+  const memory = await startOwn(worldSize, { transport: 'auto' });
+  const tcp = await startOwn(worldSize, { transport: 'tcp' });
   const gloo = await startGloo(worldSize);
+  const mpi = await startMpi(worldSize);
   if (!memory.sharesMemory) console.log('shared memory does not work here: "auto" goes over Unix sockets');
   for (const bytes of SIZES) {
     const elements = bytes / 4;
+    // Short ones many times, so that a turn is milliseconds; at most 40, for sums of 4 ranks grow to 4^40.
+    const repeats = Math.min(40, Math.max(2, Math.round((25_000 * KB) / bytes)));
     const sent = new Map<string, number>();
-    const own = (way: string, group: OwnGroup, allocated: boolean, options: AllReduceOptions = {}): Contender =>
+    const turns = (way: string, group: RankGroup, ask: Partial<Ask> = {}): Contender =>
       contender(way, async () => {
-        const { ms, bytesSent } = await group.reduce({ elements, allocated, options });
-        const least = (2 * bytes * (worldSize - 1)) / worldSize;
-        sent.set(way, bytesSent / (options.wire === 'bfloat16' ? least / 2 : least));
+        const { ms, bytesSent } = await group.reduce({ elements, repeats, allocated: true, options: {}, ...ask });
+        const fewest = (2 * bytes * (worldSize - 1)) / worldSize;
+        if (bytesSent !== undefined)
+          sent.set(way, bytesSent / (ask.options?.wire === 'bfloat16' ? fewest / 2 : fewest));
         return ms;
       });
     const contenders = [
-      own('auto, allocated', memory, true),
-      own('auto, copied', memory, false),
-      own('TCP', tcp, true, { algorithm: 'ring' }),
-      own('TCP, bfloat16', tcp, true, { algorithm: 'ring', wire: 'bfloat16' }),
-      ...(gloo ? [contender('Gloo', () => gloo.reduce(elements))] : []),
+      turns('auto, allocated', memory),
+      turns('auto, copied', memory, { allocated: false }),
+      turns('TCP', tcp),
+      turns('TCP, bfloat16', tcp, { options: { wire: 'bfloat16' } }),
+      ...(gloo ? [turns('Gloo', gloo)] : []),
+      ...(mpi ? [turns('OpenMPI', mpi)] : []),
     ];
-    await interleave(contenders, { warmup: quick ? 1 : 3, rounds: quick ? 3 : 15, budgetMs: 40_000 });
+    await interleave(contenders, {
+      warmup: quick || bytes > 4000 * KB ? 1 : 3,
+      rounds: quick ? 3 : 25,
+      budgetMs: budgetMs(bytes),
+    });
     for (const { name, times } of contenders) {
-      rows.push({ ranks: worldSize, bytes, way: name, ms: median(times), wireRatio: sent.get(name) });
+      const wireRatio = sent.get(name);
+      rows.push({ ranks: worldSize, bytes, way: name, ms: median(times), leastMs: least(times), wireRatio });
     }
   }
-  memory.close();
-  tcp.close();
-  gloo?.close();
-}
-
-async function startGroup(worldSize: number, transport: TransportKind): Promise<OwnGroup> {
-  const rendezvous = `127.0.0.1:${await freePort()}`;
-  const script = fileURLToPath(new URL('all-reduce-rank.ts', import.meta.url));
-  const ranks = Array.from({ length: worldSize }, (_, rank) => {
-    const options = { rank, worldSize, rendezvous, transport, token: 'for the bench alone' };
-    const child = spawn(process.execPath, ['--import', 'tsx', script, JSON.stringify(options)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-    const next = async <T>(): Promise<T> => {
-      const line: IteratorResult<string, unknown> = await lines.next();
-      if (line.done) throw new Error(`rank ${rank} ended early`);
-      return JSON.parse(line.value) as T;
-    };
-    return { child, next };
-  });
-  const hello = await Promise.all(ranks.map(({ next }) => next<{ sharesMemory: boolean }>()));
-  return {
-    sharesMemory: hello[0]!.sharesMemory,
-    async reduce(request) {
-      for (const { child } of ranks) child.stdin.write(`${JSON.stringify({ ...request, repeats: 1 })}\n`);
-      const answers = await Promise.all(ranks.map(({ next }) => next<RankTimes>()));
-      const ms = Math.max(...answers.map(({ times }) => times[0]!));
-      return { ms, bytesSent: answers.reduce((sum, answer) => sum + answer.bytesSent, 0) / worldSize };
-    },
-    close: () => ranks.forEach(({ child }) => child.stdin.end()),
-  };
-}
-
-async function startGloo(
-  worldSize: number,
-): Promise<{ reduce(elements: number): Promise<number>; close(): void } | undefined> {
-  const port = await freePort();
-  const peers = await Promise.all(
-    Array.from({ length: worldSize }, (_, rank) => startTorch('all-reduce.py', { rank, worldSize, port, threads: 1 })),
-  );
-  const all = peers.filter((peer): peer is TorchPeer => peer !== undefined);
-  const close = (): void => all.forEach((peer) => peer.close());
-  if (all.length < worldSize) {
-    close();
-    return undefined;
-  }
-  return {
-    reduce: async (elements) =>
-      Math.max(...(await Promise.all(all.map((peer) => peer.ask<{ ms: number }>({ elements })))).map(({ ms }) => ms)),
-    close,
-  };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (const group of [memory, tcp, gloo, mpi]) group?.close();
 }

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeStepGraph, type GptConfig } from '@clip-gen/gpt';
@@ -52,6 +53,24 @@ export async function quantizeGpt(folder: string, bits: QuantizedBits): Promise<
   }
   await writeFile(join(inside, 'config.json'), JSON.stringify({ ...config, quantization: format }));
   return inside;
+}
+
+/**
+ * An untrained transformer in `bits`, 32 for float32, under a folder; what is there already is taken as it is.
+ *
+ * @returns the model's folder, and the path of its weights in float32
+ */
+export async function keptGpt(
+  folder: string,
+  config: GptConfig,
+  bits: number,
+): Promise<{ readonly path: string; readonly weights: string }> {
+  const weights = join(folder, 'model.safetensors');
+  if (!existsSync(weights)) await writeRandomGpt(folder, config);
+  if (bits === 32) return { path: folder, weights };
+  const inside = join(folder, `${bits}bit`);
+  if (!existsSync(inside)) await quantizeGpt(folder, bits as QuantizedBits);
+  return { path: inside, weights };
 }
 
 function fill(target: Float32Array, table: Float32Array, from: number): void {

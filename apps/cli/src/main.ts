@@ -38,7 +38,7 @@ const COMMANDS: Readonly<Record<string, LazyCommand>> = {
     load: async () => (await import('./commands/quantize.ts')).quantizeCommand(),
   },
   train: {
-    summary: 'Train one of the three models on a folder of pictures',
+    summary: 'Train a network of a model on a folder of pictures',
     load: async () => (await import('@clip-gen/trainer')).trainCommand(),
     outlivesReader: true,
   },

@@ -8,6 +8,7 @@ import {
   REQUEST_DEFAULTS,
   tokenizePrompt,
   validateRequest,
+  type ModelDecoder,
   type RankedPicture,
 } from '@clip-gen/generation';
 import type { RgbImage } from '@clip-gen/image';
@@ -29,6 +30,7 @@ export interface GenerateFlags {
   readonly topP?: number;
   readonly guidance?: number;
   readonly model?: string;
+  readonly decoder: ModelDecoder;
   readonly out?: string;
   readonly format?: FormatName;
   readonly size?: number;
@@ -58,7 +60,7 @@ export async function runGenerate(prompt: string, flags: GenerateFlags): Promise
   };
   validateRequest(asked); // what holds for every model, before files are looked for
   const files = await planOutput({ ...flags, prompt, pictures: flags.n, seed });
-  const parts = await openModelParts(flags.model ?? config.modelFolder);
+  const parts = await openModelParts(flags.model ?? config.modelFolder, { decoder: flags.decoder });
   const usual = parts.defaults.candidates ?? REQUEST_DEFAULTS.candidates;
   const request = { ...asked, candidates: flags.candidates ?? Math.max(usual, flags.n) };
   validateRequest(request, parts.gpt.config.vocabularySize, parts.defaults);

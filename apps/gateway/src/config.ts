@@ -89,7 +89,8 @@ export const GATEWAY_SETTINGS = defineSettings('gateway', {
     min: 100,
     max: 3_600_000,
     unit: 'ms',
-    description: 'From arrival to the last picture, waiting included; past it comes 504 (DEADLINE_EXCEEDED).',
+    description:
+      'From arrival until the last picture is read, waiting included; past it comes 504 (DEADLINE_EXCEEDED).',
   }),
   attempts: integer({
     default: 4,

@@ -1,11 +1,11 @@
-import { once } from 'node:events';
 import { connect as connectSocket } from 'node:net';
-import { GenerateRequest } from '@clip-gen/contracts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { ImageGenerationDefinition } from '@clip-gen/contracts';
 import { ClipGenError } from '@clip-gen/errors';
-import { grpcFrame, rawGrpcCall } from '@clip-gen/testing';
+import { connect } from '@clip-gen/serving';
 import { afterEach, describe, expect, it } from 'vitest';
-import { standInDecoder, standInEmbedding, standInSampler } from './stand-in-services.ts';
-import { readEvents, startQuietGateway, startTestGateway, until, type TestGateway } from './test-gateway.ts';
+import { STAND_IN, standInDecoder, standInEmbedding, standInSampler } from './stand-in-services.ts';
+import { dataOf, readEvents, startQuietGateway, startTestGateway, until, type TestGateway } from './test-gateway.ts';
 
 const IMAGES = '/v1/images/generations';
 const REQUEST = { prompt: 'a red apple', seed: 7, candidates: 5, n: 3 };
@@ -21,25 +21,10 @@ async function start(...args: Parameters<typeof startTestGateway>): Promise<Test
   return door;
 }
 
-/** Something that a test waits for and lets go. */
-function gate() {
-  let open: () => void = () => undefined;
-  const opening = new Promise<void>((resolve) => (open = resolve));
-  return { opening, open };
-}
-
-async function data(response: Response): Promise<unknown> {
-  const answer = (await response.json()) as { data?: unknown };
-  expect(response.status, JSON.stringify(answer)).toBe(200);
-  return answer.data;
-}
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
 describe('a replica that goes away under a request', () => {
   it.each(['samplers', 'decoders'] as const)('costs nothing: %s', async (role) => {
     const door = await start([], { replicas: 2 });
-    const expected = await data(await door.post(IMAGES, REQUEST));
+    const expected = await dataOf(await door.post(IMAGES, REQUEST));
     const replicas = door[role];
     const before = replicas.map(({ switches }) => switches.calls);
     let killed = 0;
@@ -50,7 +35,7 @@ describe('a replica that goes away under a request', () => {
         await server.close();
       };
     }
-    expect(await data(await door.post(IMAGES, REQUEST))).toEqual(expected);
+    expect(await dataOf(await door.post(IMAGES, REQUEST))).toEqual(expected);
     expect(killed).toBe(1);
     const calls = replicas.map(({ switches }, i) => switches.calls - before[i]!);
     expect(calls.every((count) => count >= 1)).toBe(true); // the other one took over
@@ -59,7 +44,25 @@ describe('a replica that goes away under a request', () => {
       /clip_gen_generation_retries_total\{stage="(sampler|decoder)"\} [1-9]/,
     );
     // What is left serves all that comes.
-    expect(await data(await door.post(IMAGES, REQUEST))).toEqual(expected);
+    expect(await dataOf(await door.post(IMAGES, REQUEST))).toEqual(expected);
+  });
+
+  it.each([
+    ['samplers', STAND_IN.gridTokens],
+    ['decoders', REQUEST.candidates],
+  ] as const)('costs nothing after its last message either: %s', async (role, end) => {
+    const door = await start([], { replicas: 2 });
+    const expected = await dataOf(await door.post(IMAGES, REQUEST));
+    let killed = 0;
+    for (const { server, switches } of door[role]) {
+      switches.before = async (unit) => {
+        if (unit !== end || killed > 0) return;
+        killed++;
+        await server.close();
+      };
+    }
+    expect(await dataOf(await door.post(IMAGES, REQUEST))).toEqual(expected);
+    expect(killed).toBe(1);
   });
 
   it('sends no partial picture twice', async () => {
@@ -88,7 +91,7 @@ describe('a service that is away', () => {
     ['decoder', 'decoder vqgan'],
   ] as const)('is named, and found again: %s', async (role, name) => {
     const door = await start(['--attempts=2']);
-    const expected = await data(await door.post(IMAGES, REQUEST));
+    const expected = await dataOf(await door.post(IMAGES, REQUEST));
     const lost = { embedding: door.embedding, sampler: door.samplers[0]!, decoder: door.decoders[0]! }[role];
     await lost.server.close();
     const response = await door.post(IMAGES, REQUEST);
@@ -108,7 +111,43 @@ describe('a service that is away', () => {
     const back = await again(lost.address);
     opened.push(back.server);
     await until('readyz is ready', async () => (await fetch(`${door.url}/readyz`)).status === 200);
-    expect(await data(await door.post(IMAGES, REQUEST))).toEqual(expected);
+    expect(await dataOf(await door.post(IMAGES, REQUEST))).toEqual(expected);
+  });
+
+  it('closes the doors to nobody else, where it is one decoder of several', async () => {
+    const [embedding, sampler, decoder] = await Promise.all([standInEmbedding(), standInSampler(), standInDecoder()]);
+    const { gateway } = await startQuietGateway({
+      embedding: embedding.address,
+      sampler: sampler.address,
+      decoders: `vqgan=${decoder.address},away=127.0.0.1:9`,
+    });
+    opened.push(embedding.server, sampler.server, decoder.server, gateway);
+    const url = `http://127.0.0.1:${gateway.httpPort}`;
+    await until('it is ready', async () => (await fetch(`${url}/readyz`)).ok);
+    expect(await (await fetch(`${url}/readyz`)).json()).toMatchObject({ status: 'ready', missing: ['decoder away'] });
+    const headers = { 'content-type': 'application/json' };
+    const ask = (decoders: object): Promise<Response> =>
+      fetch(url + IMAGES, { method: 'POST', headers, body: JSON.stringify({ ...REQUEST, ...decoders }) });
+    await dataOf(await ask({}));
+    expect((await ask({ decoder: 'away' })).status).toBe(503);
+    const grpc = connect(ImageGenerationDefinition, {
+      ...{ name: 'gateway', addresses: [`127.0.0.1:${gateway.port}`], deadlineMs: 10_000, retry: { attempts: 1 } },
+    });
+    expect(await grpc.client.listDecoders({})).toEqual({ names: ['vqgan', 'away'] });
+    grpc.close();
+  });
+
+  it('is not made up for by others', async () => {
+    const door = await start(['--attempts=3']);
+    const [decoder] = door.decoders;
+    const judging = (unit: number): void => {
+      if (unit > 0) throw new ClipGenError('unavailable', 'not now'); // texts are embedded, pictures are not
+    };
+    door.embedding.switches.before = judging;
+    const response = await door.post(IMAGES, REQUEST);
+    expect(response.status).toBe(503);
+    expect(JSON.stringify(await response.json())).toContain('the embedding service is away');
+    expect(decoder!.switches.calls).toBe(1); // the decoder has done nothing wrong
   });
 
   it('may come later than the gateway', async () => {
@@ -158,15 +197,19 @@ describe('a client that goes away', () => {
   ])('frees the services %s', async (_, options) => {
     const door = await start();
     const [sampler, decoder] = [door.samplers[0]!, door.decoders[0]!];
-    sampler.switches.before = () => pause(20);
+    let stepsAfter = 0;
+    sampler.switches.before = () => {
+      if (control.signal.aborted) stepsAfter++;
+      return pause(20);
+    };
     const control = new AbortController();
     const answer = door.post(IMAGES, { ...REQUEST, ...options }, { signal: control.signal });
     answer.catch(() => undefined);
     await until('the sampler runs', () => sampler.switches.running === 1 && decoder.switches.running > 0);
-    const hungUpMs = performance.now();
     control.abort();
     await until('all are free', () => sampler.switches.running + decoder.switches.running === 0);
-    expect(performance.now() - hungUpMs).toBeLessThan(1000);
+    // Steps, not time, which another process may take away: 100 ms of them at most, of 300 that were left.
+    expect(stepsAfter).toBeLessThanOrEqual(5);
     expect(sampler.switches.cancelled).toBe(1);
     await until('the answer is noted', async () =>
       /clip_gen_http_requests_total\{route="\/v1\/images\/generations",status="(499|200)"\} 1/.test(
@@ -174,7 +217,7 @@ describe('a client that goes away', () => {
       ),
     );
     sampler.switches.before = () => undefined;
-    await data(await door.post(IMAGES, REQUEST));
+    await dataOf(await door.post(IMAGES, REQUEST));
   });
 
   it('or reads nothing does not hold others up', async () => {
@@ -188,176 +231,7 @@ describe('a client that goes away', () => {
     await until('its work is done', async () =>
       /clip_gen_generation_stage_seconds_count\{stage="finished"\} 1/.test(await door.gateway.metrics.text()),
     );
-    await data(await door.post(IMAGES, REQUEST));
+    await dataOf(await door.post(IMAGES, REQUEST));
     socket.destroy();
-  });
-});
-
-describe('more than the gateway takes', () => {
-  it('is told to come back, and what was accepted is finished', async () => {
-    const door = await start(['--max-in-flight=1', '--max-waiting=2']);
-    const { opening, open } = gate();
-    door.samplers[0]!.switches.before = () => opening;
-    const flood = Array.from({ length: 12 }, () => door.post(IMAGES, REQUEST));
-    const early: Response[] = [];
-    for (const answer of flood) void answer.then((response) => early.push(response));
-    await until('the rest is refused', () => early.length === 9);
-    open();
-    const answers = await Promise.all(flood);
-    const refused = answers.filter(({ status }) => status === 429);
-    expect(refused).toHaveLength(9);
-    for (const response of refused) {
-      expect(Number(response.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
-      expect(await response.json()).toMatchObject({ error: { type: 'rate_limit_error', code: 'rate_limit_exceeded' } });
-    }
-    const finished = await Promise.all(answers.filter(({ status }) => status === 200).map(data));
-    expect(finished).toHaveLength(3);
-    expect(new Set(finished.map((pictures) => JSON.stringify(pictures))).size).toBe(1);
-  });
-
-  it('leaves the queue when its client goes', async () => {
-    const door = await start(['--max-in-flight=1', '--max-waiting=1']);
-    const { opening, open } = gate();
-    const { switches } = door.samplers[0]!;
-    switches.before = () => opening;
-    const first = door.post(IMAGES, REQUEST);
-    await until('one runs', () => switches.running === 1);
-    const control = new AbortController();
-    const waiting = door.post(IMAGES, REQUEST, { signal: control.signal });
-    waiting.catch(() => undefined);
-    await until('the queue is full', async () => (await door.post(IMAGES, REQUEST)).status === 429);
-    control.abort();
-    await pause(100);
-    const next = door.post(IMAGES, REQUEST);
-    await pause(50);
-    open();
-    await data(await first);
-    await data(await next);
-    expect(switches.calls).toBe(2);
-  });
-});
-
-describe('more than a service takes', () => {
-  it('is told to come back when the service says', async () => {
-    const door = await start();
-    door.samplers[0]!.switches.before = () => {
-      throw new ClipGenError('resource_exhausted', 'too much is waiting', { retryAfterMs: 2500 });
-    };
-    const response = await door.post(IMAGES, REQUEST);
-    expect(response.status).toBe(429);
-    expect(response.headers.get('retry-after')).toBe('3');
-    expect(door.samplers[0]!.switches.calls).toBe(1); // not asked again before that
-  });
-});
-
-describe('more connections than the gateway takes', () => {
-  it('are closed; the others are served', async () => {
-    const nobody = { embedding: '127.0.0.1:9', sampler: '127.0.0.1:9', decoders: 'vqgan=127.0.0.1:9' };
-    const { gateway } = await startQuietGateway(nobody, ['--max-connections=2']);
-    opened.push(gateway);
-    const sockets = [1, 2, 3].map(() => connectSocket(gateway.httpPort, '127.0.0.1'));
-    const closed = await new Promise((resolve) => {
-      for (const socket of sockets) socket.on('error', () => undefined).once('close', () => resolve(socket));
-    });
-    const kept = sockets.filter((socket) => socket !== closed);
-    for (const socket of kept) {
-      socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n');
-      const [head] = (await once(socket, 'data')) as [Buffer];
-      expect(head.toString()).toMatch(/^HTTP\/1\.1 200 /);
-      socket.destroy();
-    }
-    await until('there is room again', () =>
-      fetch(`http://127.0.0.1:${gateway.httpPort}/healthz`).then(
-        ({ ok }) => ok,
-        () => false,
-      ),
-    );
-  });
-});
-
-describe('damaged and oversized messages', () => {
-  it('end their own call and nothing else', async () => {
-    const door = await start();
-    const call = async (body: Uint8Array): Promise<number | undefined> =>
-      (await rawGrpcCall(door.gateway.port, '/clipgen.v1.ImageGeneration/Generate', grpcFrame(body))).status;
-    const whole = GenerateRequest.encode(
-      GenerateRequest.fromPartial({ prompt: 'a red apple', candidates: 1 }),
-    ).finish();
-    for (const body of [Buffer.from('no message at all'), whole.subarray(0, -1), Buffer.alloc(100, 0xff)]) {
-      expect([3, 13]).toContain(await call(body));
-    }
-    expect(await call(Buffer.alloc(70_000))).toBe(8);
-    expect(door.samplers[0]!.switches.calls).toBe(0);
-    expect(await call(whole)).toBe(0);
-  });
-});
-
-describe('time', () => {
-  it('runs out', async () => {
-    const door = await start(['--request-timeout-ms=300']);
-    const { switches } = door.samplers[0]!;
-    switches.before = () => pause(50);
-    const response = await door.post(IMAGES, REQUEST);
-    expect(response.status).toBe(504);
-    expect(await response.json()).toMatchObject({
-      error: { type: 'timeout', message: 'the request took longer than 300 ms' },
-    });
-    await until('the sampler is free', () => switches.running === 0);
-  });
-
-  it('runs out within a stream: the last event is the error', async () => {
-    const door = await start(['--request-timeout-ms=400']);
-    door.samplers[0]!.switches.before = () => pause(50);
-    const response = await door.post(IMAGES, { ...REQUEST, stream: true, partial_images: 3 });
-    expect(response.status).toBe(200);
-    let last: Record<string, unknown> = {};
-    for await (const event of readEvents(response)) last = event;
-    expect(last).toMatchObject({ error: { type: 'timeout', code: 'deadline_exceeded' } });
-  });
-});
-
-describe('the end', () => {
-  it('lets running requests finish and takes no more', async () => {
-    const door = await start();
-    door.samplers[0]!.switches.before = () => pause(20);
-    const running = door.post(IMAGES, REQUEST);
-    await until('one runs', () => door.samplers[0]!.switches.running === 1);
-    const drained = door.gateway.drain();
-    const late = await door.post(IMAGES, REQUEST).then(
-      ({ status }) => status,
-      () => 'refused',
-    );
-    expect([503, 'refused']).toContain(late);
-    await data(await running);
-    const answeredMs = performance.now();
-    await drained;
-    expect(performance.now() - answeredMs).toBeLessThan(5000); // not for idle connections
-    await expect(door.post(IMAGES, REQUEST)).rejects.toThrow();
-  });
-
-  it('does not wait for ever', async () => {
-    const door = await start(['--drain-ms=100']);
-    door.samplers[0]!.switches.before = () => pause(200);
-    const running = door.post(IMAGES, REQUEST);
-    await until('one runs', () => door.samplers[0]!.switches.running === 1);
-    await door.gateway.drain();
-    expect((await running).status).toBe(503);
-  });
-});
-
-describe('keys', () => {
-  it('open what is behind /v1/ and gRPC, and nothing shows them', async () => {
-    const door = await start(['--api-keys=first-key,second-key']);
-    const refused = await door.post(IMAGES, REQUEST);
-    expect(refused.status).toBe(401);
-    expect(await refused.json()).toMatchObject({ error: { code: 'invalid_api_key' } });
-    const wrong = await door.post(IMAGES, REQUEST, { headers: { authorization: 'Bearer third-key' } });
-    expect(wrong.status).toBe(401);
-    await data(await door.post(IMAGES, REQUEST, { headers: { authorization: 'Bearer second-key' } }));
-    for (const path of ['/', '/healthz', '/readyz', '/metrics', '/openapi.json']) {
-      expect((await fetch(door.url + path)).status).toBe(200);
-    }
-    await expect(door.grpc.client.listDecoders({})).rejects.toThrow('authorization must be');
-    expect(JSON.stringify(door.log)).not.toMatch(/(first|second|third)-key/);
   });
 });

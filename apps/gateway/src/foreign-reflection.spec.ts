@@ -171,7 +171,12 @@ describe.skipIf(!hasGrpcurl)('grpcurl (needs it on the PATH)', () => {
     const text = await readFile(new URL('../../../examples/README.md', import.meta.url), 'utf8');
     const commands = text.split('\n').filter((line) => line.startsWith('grpcurl '));
     expect(commands).toHaveLength(9);
-    const own = { 50050: 'ImageGeneration', 50051: 'ClipEmbedding', 50052: 'TransformerSampler', 50053: 'TokenDecoder' };
+    const own = {
+      50050: 'ImageGeneration',
+      50051: 'ClipEmbedding',
+      50052: 'TransformerSampler',
+      50053: 'TokenDecoder',
+    };
     const runs = commands.map((command) => {
       const here = command.replace(/127\.0\.0\.1:(5005[0-3])/, (_, port: keyof typeof own) => {
         return `127.0.0.1:${ports[`clipgen.v1.${own[port]}`]}`;

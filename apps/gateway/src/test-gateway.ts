@@ -3,6 +3,7 @@ import { readSettings } from '@clip-gen/config';
 import { ClipGenError } from '@clip-gen/errors';
 import { connect, type Connection } from '@clip-gen/serving';
 import { createLogger } from '@clip-gen/telemetry';
+import { expect, onTestFinished } from 'vitest';
 import { GATEWAY_SETTINGS } from './config.ts';
 import { startGateway, type RunningGateway } from './gateway.ts';
 import { standInDecoder, standInEmbedding, standInSampler, type StandIn } from './stand-in-services.ts';
@@ -63,17 +64,31 @@ export async function startTestGateway(flags: readonly string[] = [], { replicas
   };
 }
 
+/** One that is closed with the test. */
+export async function openTestGateway(...args: Parameters<typeof startTestGateway>): Promise<TestGateway> {
+  const door = await startTestGateway(...args);
+  onTestFinished(() => door.close());
+  return door;
+}
+
+/** The `data` of an answer that must be 200. */
+export async function dataOf(response: Response): Promise<unknown> {
+  const answer = (await response.json()) as { data?: unknown };
+  expect(response.status, JSON.stringify(answer)).toBe(200);
+  return answer.data;
+}
+
 /** A gateway on free ports that logs into memory. */
 export async function startQuietGateway(
   { embedding, sampler, decoders }: { embedding: string; sampler: string; decoders: string },
   flags: readonly string[] = [],
 ): Promise<{ gateway: RunningGateway; log: Record<string, unknown>[] }> {
   const log: Record<string, unknown>[] = [];
-  const anywhere = ['--address', '--http-address', '--metrics-address'].map((flag) => `${flag}=127.0.0.1:0`);
   const peers = [`--embedding=${embedding}`, `--sampler=${sampler}`, `--decoders=${decoders}`];
   const given = new Set(flags.map((flag) => flag.split('=')[0]));
-  const fast = ['--probe-ms=50'].filter((flag) => !given.has(flag.split('=')[0]));
-  const settings = readSettings(GATEWAY_SETTINGS, { argv: [...anywhere, ...peers, ...fast, ...flags], env: {} });
+  const anywhere = ['--address', '--http-address', '--metrics-address'].map((flag) => `${flag}=127.0.0.1:0`);
+  const usual = [...anywhere, '--probe-ms=50'].filter((flag) => !given.has(flag.split('=')[0]));
+  const settings = readSettings(GATEWAY_SETTINGS, { argv: [...usual, ...peers, ...flags], env: {} });
   const destination = { write: (line: string): unknown => log.push(JSON.parse(line) as Record<string, unknown>) };
   const logger = createLogger({ service: 'gateway', level: 'debug', format: 'json', destination });
   return { gateway: await startGateway(settings, { logger }), log };

@@ -20,7 +20,7 @@ export type Progress = z.infer<typeof progressSchema>;
 
 const recordSchema = z.strictObject({
   format: z.literal(1),
-  stage: z.enum(['clip', 'vqgan', 'gpt']),
+  stage: z.enum(['clip', 'vqgan', 'gpt', 'preview']),
   /** What must agree for a training to go on: the settings that shape its numbers. */
   identity: z.string(),
   progress: progressSchema,
@@ -75,17 +75,19 @@ export class CheckpointFolder {
    * The newest whole checkpoint, or none. A damaged one is named through `warn` and the one before it is used. What an
    * interrupted save left is removed.
    *
+   * @param globalStep the one of this step, if it is there
    * @throws failed_precondition when it belongs to another stage or other settings, or cannot be read now
    * @throws data_corrupt when there are checkpoints and none is whole
    */
-  async load(warn: (message: string) => void): Promise<Checkpoint | undefined> {
+  async load(warn: (message: string) => void, globalStep?: number): Promise<Checkpoint | undefined> {
     await this.#removeUnfinished();
     let damaged: ClipGenError | undefined;
     for (const name of ['latest', 'previous']) {
       const folder = join(this.path, name);
       if (!(await exists(folder))) continue;
       try {
-        return await this.#read(folder);
+        const found = await this.#read(folder);
+        if (globalStep === undefined || found.progress.globalStep === globalStep) return found;
       } catch (error) {
         if (!(error instanceof ClipGenError) || error.code !== 'data_corrupt') throw error;
         damaged = error;

@@ -1,7 +1,7 @@
 import { clipConfigSchema, CLIP_PRESETS } from '@clip-gen/clip';
 import { ClipGenError } from '@clip-gen/errors';
 import { gptConfigSchema, GPT_PRESETS } from '@clip-gen/gpt';
-import { vqganConfigSchema, VQGAN_PRESETS } from '@clip-gen/vqgan';
+import { PREVIEW_PRESETS, previewConfigSchema, vqganConfigSchema, VQGAN_PRESETS } from '@clip-gen/vqgan';
 import { z } from 'zod';
 
 const fraction = z.number().min(0).max(1);
@@ -43,6 +43,36 @@ const common = {
   validationBatches: count.default(16).describe('Validation batches at most, so that it stays short'),
   checkpointSeconds: z.number().min(1).default(300).describe('Seconds between checkpoints'),
   threads: z.int().min(0).max(1024).default(0).describe('Threads of the engine; 0 = one a core'),
+};
+
+/** Of the stages whose steps need no other process. */
+const localSteps = {
+  localSteps: z
+    .strictObject({
+      steps: z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .describe('Steps that each process takes alone before all exchange what they made of the parameters'),
+      outerLearningRate: z
+        .number()
+        .positive()
+        .max(10)
+        .default(0.7)
+        .describe('Of the outer step along the mean of that (arXiv 2311.08105)'),
+      outerMomentum: fraction.max(0.9999).default(0.9).describe("Of the outer step's Nesterov momentum; 0 = none"),
+      deltaBits: z
+        .literal([8, 16, 32])
+        .default(32)
+        .describe('Bits of a value on its way: 32 = float32, 16 = bfloat16, 8 = blocks of 128 with a scale each'),
+      lateSeconds: z
+        .number()
+        .min(1)
+        .max(86_400)
+        .default(60)
+        .describe('So long the others wait for a process at the end of a round; then they go on without it'),
+    })
+    .optional(),
 };
 
 /** What the stages that see the pictures themselves share besides. */
@@ -106,6 +136,7 @@ export const vqganTrainingSchema = z.strictObject({
     .default('vqgan-f8-2048')
     .describe('A preset, or the sizes of a model as `config.json` has them'),
   ...common,
+  ...localSteps,
   ...pictures,
   beta1: redefault(common.beta1, 0.5),
   beta2: redefault(common.beta2, 0.9),
@@ -146,6 +177,7 @@ export const gptTrainingSchema = z.strictObject({
       'A preset, whose token count, vocabulary and condition follow the VQGAN and CLIP, or all sizes as `config.json` has them',
     ),
   ...common,
+  ...localSteps,
   conditionDropout: fraction
     .default(0.1)
     .describe('Share of pictures trained without their condition (a zero vector), so that guidance works'),
@@ -184,10 +216,39 @@ export const gptTrainingSchema = z.strictObject({
     ),
 });
 
+/** `clip-gen train preview`: images alone, through the frozen VQGAN. */
+export const previewTrainingSchema = z.strictObject({
+  model: z
+    .union([z.enum(Object.keys(PREVIEW_PRESETS) as [keyof typeof PREVIEW_PRESETS]), previewConfigSchema])
+    .default('preview-f8-2048')
+    .describe('A preset, whose grid, codes and picture follow the VQGAN, or all sizes as `config.json` has them'),
+  ...common,
+  ...pictures,
+  epochs: redefault(common.epochs, 40),
+  learningRate: redefault(common.learningRate, 2e-3),
+  beta2: redefault(common.beta2, 0.99),
+  weightDecay: redefault(common.weightDecay, 0),
+  l1: z.number().min(0).default(1).describe("Weight of the mean absolute difference from the VQGAN's picture"),
+  mse: z.number().min(0).default(2).describe('Weight of the mean squared difference from it: it raises the PSNR'),
+  original: fraction
+    .default(0)
+    .describe("Share of the picture itself in what is learned, in place of the VQGAN's picture of it"),
+  perceptual: perceptualSchema
+    .default({ kind: 'none' })
+    .describe('Also compare pictures through a frozen network: an object of `kind`, `path` and `weight`'),
+  keepMegabytes: count
+    .default(1024)
+    .describe(
+      "Memory in each process for pictures, tokens and the VQGAN's pictures: where all fit and nothing is augmented, they are made once, of middle crops, instead of in every epoch, which is most of the time; 0 = none",
+    ),
+});
+
 export type CommonTraining = Omit<z.infer<typeof gptTrainingSchema>, 'model'>;
+export type LocalStepsSettings = NonNullable<z.infer<typeof gptTrainingSchema>['localSteps']>;
 export type ClipTraining = z.infer<typeof clipTrainingSchema>;
 export type VqganTraining = z.infer<typeof vqganTrainingSchema>;
 export type GptTraining = z.infer<typeof gptTrainingSchema>;
+export type PreviewTraining = z.infer<typeof previewTrainingSchema>;
 
 /**
  * Checks settings against a schema and fills in the defaults.

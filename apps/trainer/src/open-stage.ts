@@ -3,7 +3,13 @@ import { clipConfigSchema } from '@clip-gen/clip';
 import { isValidationFile, openImageDataset, type ImageDataset } from '@clip-gen/datasets';
 import { gptConfigSchema } from '@clip-gen/gpt';
 import { vqganConfigSchema } from '@clip-gen/vqgan';
-import { clipTrainingSchema, gptTrainingSchema, parseTraining, vqganTrainingSchema } from './config.ts';
+import {
+  clipTrainingSchema,
+  gptTrainingSchema,
+  parseTraining,
+  previewTrainingSchema,
+  vqganTrainingSchema,
+} from './config.ts';
 import { batchShare, wholeBatches } from './distributed/batch-share.ts';
 import { agree } from './distributed/synchronize.ts';
 import type { World } from './distributed/world.ts';
@@ -17,12 +23,13 @@ import { ClipStage } from './stages/clip-stage.ts';
 import type { PictureTokens } from './stages/encode-pictures.ts';
 import { GptStage } from './stages/gpt-stage.ts';
 import { loadPerceptual } from './stages/perceptual.ts';
+import { PreviewStage } from './stages/preview-stage.ts';
 import { sharedPictureTokens } from './stages/token-cache.ts';
 import { VqganStage } from './stages/vqgan-stage.ts';
 import type { StopSignal } from './stop-signal.ts';
 import { runTraining, type LoopOptions, type TrainingSummary } from './training-loop.ts';
 
-export type StageName = 'clip' | 'vqgan' | 'gpt';
+export type StageName = 'clip' | 'vqgan' | 'gpt' | 'preview';
 
 /** What a stage is made from, besides its settings. */
 export interface StageFlags {
@@ -31,7 +38,7 @@ export interface StageFlags {
   readonly out: string;
   /** Folder of a trained VQGAN whose tokens are kept, for `vqgan`. */
   readonly tokensOf?: string;
-  /** Folder of the trained VQGAN, for `gpt`. */
+  /** Folder of the trained VQGAN, for `gpt` and `preview`. */
   readonly vqgan?: string;
   /** Folder of the trained CLIP, for `gpt`. */
   readonly clip?: string;
@@ -40,7 +47,12 @@ export interface StageFlags {
 }
 
 export interface OpenedStage {
-  run(options: Omit<LoopOptions, 'settings' | 'identity' | 'world'>): Promise<TrainingSummary>;
+  run(
+    options: Omit<LoopOptions, 'settings' | 'identity' | 'world' | 'rejoin'> & {
+      /** Brings the processes together again. @returns whether one of them has just been started */
+      readonly rejoin?: () => Promise<boolean>;
+    },
+  ): Promise<TrainingSummary>;
   close(): Promise<void>;
 }
 
@@ -71,7 +83,6 @@ export async function openStage(
   switch (name) {
     case 'clip': {
       const settings = parseTraining(clipTrainingSchema, given);
-      ClipStage.check(settings, world);
       const { imageSize } = ClipStage.config(settings).vision;
       const pictures = await openPictures(flags.data, imageSize, true, settings.validationFraction, line, stop);
       return finish(pictures, flags.out, settings, world, undefined, ({ training, validation }) => ({
@@ -131,6 +142,20 @@ export async function openStage(
         },
       );
     }
+    case 'preview': {
+      const settings = parseTraining(previewTrainingSchema, given);
+      const vqgan = await loadFrozenModel(flags.vqgan!, vqganConfigSchema);
+      PreviewStage.config(settings, vqgan); // what does not fit is refused before pictures are read
+      const perceptual = await loadPerceptual(settings.perceptual);
+      const { imageSize } = vqgan.config;
+      const pictures = await openPictures(flags.data, imageSize, false, settings.validationFraction, line, stop);
+      const frozenHash = perceptual.hash === undefined ? vqgan.hash : `${vqgan.hash} ${perceptual.hash}`;
+      return finish(pictures, flags.out, settings, world, frozenHash, async ({ training, validation }) => {
+        const sources = { vqgan, perceptual, training, ...(validation && { validation }) };
+        const keeping = { folder: join(flags.out, 'cache'), root: flags.data, line, checkStop: () => stop.check() };
+        return { stage: await PreviewStage.create(settings, sources, keeping, world) };
+      });
+    }
   }
 }
 
@@ -154,6 +179,7 @@ async function finish<B>(
     const share = batchShare(settings, world);
     wholeBatches(pictures.training.length, share);
     const identity = identityOf(settings, share, pictures.training, frozenHash);
+    if (settings.localSteps) await world.enter(settings.localSteps.lateSeconds * 1000);
     await agree(identity, world);
     if (world.isFirst) {
       await prepareFolder(out);
@@ -167,7 +193,8 @@ async function finish<B>(
         const meetAgain =
           rejoin &&
           (async (): Promise<void> => {
-            await rejoin();
+            const introduces = await rejoin();
+            if (world.isElastic && !introduces) return;
             await agree(identity, world);
             await introduce?.();
           });

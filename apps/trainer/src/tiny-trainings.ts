@@ -5,7 +5,13 @@ import { openImageDataset, type ImageDataset } from '@clip-gen/datasets';
 import { encodeImage } from '@clip-gen/image';
 import { RandomStream } from '@clip-gen/rng';
 import { vqganConfigSchema, type VqganConfig } from '@clip-gen/vqgan';
-import { clipTrainingSchema, gptTrainingSchema, parseTraining, vqganTrainingSchema } from './config.ts';
+import {
+  clipTrainingSchema,
+  gptTrainingSchema,
+  parseTraining,
+  previewTrainingSchema,
+  vqganTrainingSchema,
+} from './config.ts';
 import { loadFrozenModel } from './frozen-weights.ts';
 import { writeModel } from './model-folder.ts';
 import { ProgressLine } from './progress-line.ts';
@@ -60,6 +66,20 @@ export function tinyGptTraining(changes: object = {}) {
     heads: 1,
   };
   return parseTraining(gptTrainingSchema, { ...RUN, model, ...changes });
+}
+
+/** Settings of a preview decoder's run over `TINY_VQGAN`. */
+export function tinyPreviewTraining(changes: object = {}) {
+  const model = {
+    model: 'preview',
+    gridSize: 4,
+    codebookSize: TINY_VQGAN.codebookSize,
+    codeSize: TINY_VQGAN.codeSize,
+    channels: [8, 4],
+    blocks: [1, 0],
+    patchSize: 2,
+  };
+  return parseTraining(previewTrainingSchema, { ...RUN, model, ...changes });
 }
 
 /** Writes pictures of `side` pixels, `0.png` …, a coloured square each, and `captions.jsonl`. */

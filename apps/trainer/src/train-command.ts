@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { ClipGenError } from '@clip-gen/errors';
 import { Command, Option } from 'commander';
 import { environment } from './config.ts';
+import { TrainingOver } from './distributed/arrive.ts';
 import { launchLocally, tellLauncher, withoutOptions } from './distributed/launch.ts';
 import { integer } from './distributed/number-option.ts';
 import { readRank } from './distributed/rank-environment.ts';
@@ -10,7 +11,7 @@ import { openStage, type StageFlags, type StageName } from './open-stage.ts';
 import { checkFolder } from './model-folder.ts';
 import { OutLock } from './out-lock.ts';
 import { ProgressLine } from './progress-line.ts';
-import { readSettings } from './settings-file.ts';
+import { assign, readSettings } from './settings-file.ts';
 import { STOPPED_EXIT_CODE, StoppedEarly, StopSignal } from './stop-signal.ts';
 
 interface TrainFlags extends StageFlags {
@@ -18,12 +19,14 @@ interface TrainFlags extends StageFlags {
   readonly set: readonly string[];
   readonly nproc?: number;
   readonly accumulate?: number;
+  readonly localSteps?: number;
+  readonly deltaBits?: number;
   readonly maxRestarts?: number;
 }
 
-/** `clip-gen train clip|vqgan|gpt`, as a command of the command line. */
+/** `clip-gen train clip|vqgan|gpt|preview`, as a command of the command line. */
 export function trainCommand(): Command {
-  const train = new Command('train').description('Train one of the three models on a folder of pictures');
+  const train = new Command('train').description('Train a network of a model on a folder of pictures');
   train.addHelpText(
     'after',
     `
@@ -34,14 +37,20 @@ A model is trained in three stages, each into a folder of its own:
   clip-gen train gpt   --data photos --out my-model/gpt --vqgan my-model/vqgan --clip my-model/clip
   clip-gen generate "a red bicycle" --model my-model
 
+A small decoder of previews, many times faster than the VQGAN's, can follow:
+
+  clip-gen train preview --data photos --out my-model/preview --vqgan my-model/vqgan
+  clip-gen generate "a red bicycle" --model my-model --decoder preview
+
 Ctrl-C (or SIGTERM or SIGUSR1 to any process) writes a checkpoint and leaves with exit code ${STOPPED_EXIT_CODE}; the same
 command goes on exactly where it stopped.
 
   clip-gen train vqgan … --nproc 4            # four processes of this machine: each batch is four times as large
   clip-gen launch --help                      # several machines
+  clip-gen launch … -- train gpt … --local-steps 50 --delta-bits 8    # over a slow network
 Watch with: tensorboard --logdir my-model`,
   );
-  for (const stage of ['clip', 'vqgan', 'gpt'] as const) {
+  for (const stage of ['clip', 'vqgan', 'gpt', 'preview'] as const) {
     const command = train
       .command(stage)
       .description(DESCRIPTIONS[stage])
@@ -73,12 +82,27 @@ Watch with: tensorboard --logdir my-model`,
       .action(async (flags: TrainFlags) => {
         process.exitCode = await trainStage(stage, flags);
       });
+    if (stage === 'vqgan' || stage === 'gpt') {
+      command
+        .addOption(
+          new Option(
+            '--local-steps <count>',
+            'steps that each process takes alone between two exchanges: over slow networks; see localSteps.*',
+          ).argParser(integer(1, 1_000_000)),
+        )
+        .addOption(
+          new Option('--delta-bits <bits>', 'with --local-steps: bits of a value on its way, 8, 16 or 32').argParser(
+            integer(8, 32),
+          ),
+        );
+    }
     if (stage === 'vqgan') {
       command.option(
         '--tokens-of <folder>',
         'a trained VQGAN: keep its encoder and codebook, and train a decoder for its tokens alone',
       );
     }
+    if (stage === 'preview') command.requiredOption('--vqgan <folder>', 'the trained VQGAN whose pictures it learns');
     if (stage === 'gpt') {
       command
         .requiredOption('--vqgan <folder>', 'the trained VQGAN')
@@ -93,6 +117,7 @@ const DESCRIPTIONS = {
   clip: 'Pictures and captions into one space (the only stage that reads text)',
   vqgan: 'Pictures to tokens and back',
   gpt: 'From a CLIP embedding to tokens, on pictures alone',
+  preview: "Tokens to the VQGAN's pictures by a small network, for previews",
 } as const;
 
 /** Why the others end when one process was stopped before the first step. */
@@ -118,14 +143,24 @@ async function trainStage(name: StageName, flags: TrainFlags): Promise<number> {
   try {
     const settings = await readSettings(flags.config, flags.set);
     if (flags.accumulate !== undefined) settings['accumulate'] = flags.accumulate;
+    if (flags.localSteps !== undefined) assign(settings, `localSteps.steps=${flags.localSteps}`);
+    if (flags.deltaBits !== undefined) assign(settings, `localSteps.deltaBits=${flags.deltaBits}`);
     if (rank) settings['threads'] ||= threadsOfOne(rank.localWorldSize);
     if (speaks) {
       await checkFolder(flags.out);
       await OutLock.check(flags.out);
     }
     if (rank) {
-      world = await stop.during(World.join(rank), (late) => late.close());
-      tellLauncher(world);
+      if (settings['localSteps'] === undefined) {
+        world = await stop.during(World.join(rank), (late) => late.close());
+        tellLauncher(world);
+      } else {
+        const elastic = World.elastic(rank, async (entering) => {
+          await stop.during(entering, () => elastic.close());
+          tellLauncher(elastic);
+        });
+        world = elastic;
+      }
       line.print(`${name}: ${world.size} processes train together`);
     }
     const { run, close } = await openStage(name, flags, settings, line, stop, world);
@@ -135,7 +170,7 @@ async function trainStage(name: StageName, flags: TrainFlags): Promise<number> {
         out: flags.out,
         progress: line,
         stopRequested: () => stop.requested,
-        ...(rank?.elastic ? { rejoin: () => rejoin(world, stop) } : {}),
+        ...(rank?.elastic || world.isElastic ? { rejoin: () => rejoin(world, stop) } : {}),
       });
       if (finished) line.print(`${name}: done after ${progress.globalStep} steps; the model is in ${flags.out}`);
       else line.print(`${name}: stopped at step ${progress.globalStep}; run the same command to go on`);
@@ -144,6 +179,7 @@ async function trainStage(name: StageName, flags: TrainFlags): Promise<number> {
       await close();
     }
   } catch (error) {
+    if (error instanceof TrainingOver) return 0;
     const stoppedElsewhere = error instanceof ClipGenError && error.message.endsWith(STOPPED);
     if (!(error instanceof StoppedEarly) && !stoppedElsewhere) {
       world.abort(error instanceof Error ? error.message : String(error));
@@ -174,11 +210,12 @@ function threadsOfOne(processes: number): number {
 }
 
 /** After a loss: another process can be lost while they come together again. */
-async function rejoin(world: World, stop: StopSignal): Promise<void> {
+async function rejoin(world: World, stop: StopSignal): Promise<boolean> {
   for (let tries = 1; ; tries++) {
     try {
-      await stop.during(world.rejoin(), () => world.close());
-      return tellLauncher(world);
+      const { introduces } = await stop.during(world.rejoin(), () => world.close());
+      tellLauncher(world);
+      return introduces;
     } catch (error) {
       if (tries === REJOIN_TRIES || !world.isLoss(error)) throw error;
     }

@@ -1,6 +1,8 @@
+import type { OutputGroup } from '@clip-gen/graph';
 import { initialize, type ParameterSpec } from '@clip-gen/nn';
-import { AdamW, defaultDecay, gradientSquares, ParameterArena, type StepResult } from '@clip-gen/optimizer';
+import { AdamW, defaultDecay, ParameterArena, type ArenaBucket, type StepResult } from '@clip-gen/optimizer';
 import type { Tensor } from '@clip-gen/tensor';
+import { GradientReduction } from './distributed/gradient-reduction.ts';
 import type { World } from './distributed/world.ts';
 import { savedTensor } from './saved-state.ts';
 
@@ -13,12 +15,16 @@ export interface TrainableOptions {
   readonly seed: number;
   /** Runs of the graph whose gradients are averaged in one update. */
   readonly accumulate: number;
+  /** Where it is set, the moving average follows the ends of rounds: see `averageOver`. */
+  readonly localSteps?: object | undefined;
 }
 
 type FloatTensor = Tensor<'float32'>;
 
-/** Gradients are reduced in pieces of so many bytes: what is there already is measured while the rest is on its way. */
+/** Gradients are reduced in pieces of so many bytes: what is there already travels while the rest is computed. */
 const BUCKET_BYTES = 2 ** 24;
+/** The first parameters' gradients are the last to be there, and nothing is computed while they travel. */
+const FIRST_BUCKET_BYTES = 2 ** 21;
 
 /** The parameters that one optimiser moves: values, gradients, moments and perhaps a moving average. */
 export class Trainable {
@@ -27,6 +33,7 @@ export class Trainable {
   readonly values: Readonly<Record<string, FloatTensor>>;
   readonly #gradients: Readonly<Record<string, FloatTensor>>;
   readonly #microGradients: Readonly<Record<string, FloatTensor>>;
+  readonly #buckets: readonly ArenaBucket[];
   readonly #adam: AdamW;
   readonly #options: TrainableOptions;
 
@@ -40,6 +47,7 @@ export class Trainable {
     this.values = Object.fromEntries(this.arena.values);
     this.#gradients = byGradientName(this.arena.gradients);
     this.#microGradients = byGradientName(this.arena.microGradients);
+    this.#buckets = this.arena.buckets('gradients', BUCKET_BYTES, FIRST_BUCKET_BYTES);
     const { beta1, beta2, weightDecay } = options;
     this.#adam = new AdamW(this.arena, { beta1, beta2, epsilon: 1e-8, weightDecay });
     for (const [name, start] of initialize(specs, options.seed)) this.arena.values.get(name)!.data.set(start.data);
@@ -60,20 +68,26 @@ export class Trainable {
     return run === 0 ? this.#gradients : this.#microGradients;
   }
 
-  /** Takes in what a run has written. */
-  accumulate(run: number): void {
-    if (run > 0) this.arena.accumulateMicroGradients();
+  /** The graph's outputs in the groups that {@link GradientReduction.written} is told of. */
+  get groups(): readonly OutputGroup[] {
+    return this.#buckets.map(({ slices }) => ({ outputs: slices.map(({ spec }) => gradientName(spec.name)) }));
+  }
+
+  /** Takes in what the runs of one step write. */
+  reduction(world: World): GradientReduction {
+    return new GradientReduction(this.arena, this.#buckets, this.#options.accumulate, world);
   }
 
   /**
    * One update from the mean of the gradients of all runs and processes, clipped as a whole; a step with a gradient that
    * is not finite on any process changes nothing on all.
    *
+   * @param reduction which has been told of every bucket of every run
    * @param onChange told before the first value is changed
    */
-  async step(learningRate: number, world: World, onChange?: () => void): Promise<StepResult> {
+  async step(learningRate: number, reduction: GradientReduction, onChange?: () => void): Promise<StepResult> {
     const { gradientClip, averageDecay, accumulate } = this.#options;
-    const norm = await this.#reduce(world);
+    const norm = await reduction.norm();
     onChange?.();
     const result = this.#adam.step({
       learningRate,
@@ -81,7 +95,7 @@ export class Trainable {
       gradientScale: 1 / accumulate,
       ...(gradientClip > 0 ? { maxNorm: gradientClip } : {}),
     });
-    if (averageDecay > 0 && !result.skipped) {
+    if (averageDecay > 0 && !result.skipped && !this.#options.localSteps) {
       // Young averages forget fast, so that they do not hold on to the random start.
       const steps = Math.max(...Object.values(this.steps));
       this.arena.updateAverage(Math.min(averageDecay, (1 + steps) / (10 + steps)));
@@ -89,18 +103,29 @@ export class Trainable {
     return result;
   }
 
-  /** Averages the gradients over the processes. @returns their norm, which is found meanwhile; none where there is one */
-  async #reduce(world: World): Promise<number | undefined> {
-    if (world.size === 1) return undefined;
-    const buckets = this.arena.buckets('gradients', BUCKET_BYTES);
-    const arrivals = buckets.map(({ view }) => world.mean([view]));
-    for (const arrival of arrivals) arrival.catch(() => undefined); // told when its turn comes
-    let squares = 0;
-    for (const [i, { slices }] of buckets.entries()) {
-      await arrivals[i];
-      squares = gradientSquares(slices, squares);
+  /** The moving averages as stretches of memory; none where there are none. */
+  get averages(): readonly Float32Array[] {
+    return this.#options.averageDecay > 0 ? this.arena.ranges('averages') : [];
+  }
+
+  /**
+   * The moving average after local steps, whose values it does not see: as if each of them had ended where the outer step
+   * did.
+   *
+   * @param taken steps of the whole training
+   * @param steps of the round
+   */
+  averageOver(taken: number, steps: number): void {
+    const { averageDecay } = this.#options;
+    if (averageDecay > 0) this.arena.updateAverage(Math.min(averageDecay, (1 + taken) / (10 + taken)) ** steps);
+  }
+
+  /** Begins the optimiser anew: no moments, no steps. */
+  forget(): void {
+    for (const kind of ['firstMoments', 'secondMoments'] as const) {
+      for (const array of this.arena.ranges(kind)) array.fill(0);
     }
-    return Math.sqrt(squares);
+    this.#adam.restore({ steps: Object.fromEntries(Object.keys(this.steps).map((group) => [group, 0])) });
   }
 
   /** The weights to use: the moving average where there is one. */

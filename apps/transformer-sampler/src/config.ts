@@ -18,7 +18,7 @@ export const SAMPLER_SETTINGS = defineSettings('transformer-sampler', {
     default: 1,
     min: 1,
     max: 64,
-    description: 'Calls that are sampled at the same time; each may hold 1 GiB of keys and values.',
+    description: 'Calls that are sampled at the same time; each may hold 2 GiB of keys and values.',
   }),
   maxGrids: integer({
     default: 256,

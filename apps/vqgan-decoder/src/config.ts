@@ -1,4 +1,5 @@
-import { defineSettings, integer, text, type SettingsOf, type SettingSources } from '@clip-gen/config';
+import { choice, defineSettings, integer, text, type SettingsOf, type SettingSources } from '@clip-gen/config';
+import { MODEL_DECODERS } from '@clip-gen/generation';
 import { serviceSettings } from '@clip-gen/service';
 
 /** Everything that can be set: flags, environment, help and README come from this. */
@@ -6,6 +7,11 @@ export const DECODER_SETTINGS = defineSettings('vqgan-decoder', {
   model: text({
     default: 'models/emoji',
     description: "The model's folder, or that of its VQGAN alone; a relative path starts at the working directory.",
+  }),
+  decoder: choice({
+    default: 'vqgan',
+    values: MODEL_DECODERS,
+    description: "Which of the model's decoders: its VQGAN, or the small one of preview/, many times faster.",
   }),
   decoderManifest: text({
     default: '',

@@ -7,6 +7,7 @@ import type { DecoderSettings } from './config.ts';
 import { DecoderMetrics } from './decoder-metrics.ts';
 import { decoderService } from './decoder-service.ts';
 import { OnnxGridDecoder } from './onnx-grid-decoder.ts';
+import { PreviewGridDecoder } from './preview-grid-decoder.ts';
 import type { TokenGridDecoder } from './token-grid-decoder.ts';
 import { VqganGridDecoder } from './vqgan-grid-decoder.ts';
 
@@ -14,7 +15,7 @@ import { VqganGridDecoder } from './vqgan-grid-decoder.ts';
 const MAX_IMAGE_SIDE = 8192;
 
 /**
- * Loads a decoder and serves it: the model's VQGAN, or the ONNX file of `decoderManifest`.
+ * Loads a decoder and serves it: the model's VQGAN or preview decoder, or the ONNX file of `decoderManifest`.
  *
  * @throws not_found, data_corrupt or failed_precondition for a decoder that cannot be served; what `startService` throws
  */
@@ -54,7 +55,9 @@ export function startDecoder(settings: DecoderSettings, deps: { readonly logger?
   });
 }
 
-function openDecoder({ model, decoderManifest, provider, threads }: DecoderSettings): Promise<TokenGridDecoder> {
+function openDecoder(settings: DecoderSettings): Promise<TokenGridDecoder> {
+  const { model, decoder, decoderManifest, provider, threads } = settings;
   const engine: EngineOptions = { provider, ...(threads > 0 && { threads }) };
-  return decoderManifest === '' ? VqganGridDecoder.open(model, engine) : OnnxGridDecoder.open(decoderManifest, engine);
+  if (decoderManifest !== '') return OnnxGridDecoder.open(decoderManifest, engine);
+  return decoder === 'preview' ? PreviewGridDecoder.open(model, engine) : VqganGridDecoder.open(model, engine);
 }

@@ -58,7 +58,7 @@ export function createGroups(
     memories.set(key, memory);
     const region = share ? topology.local.indexOf(rank) : 0;
     const work = new WorkMemory(memory, sizes, region, { count, index: region });
-    const regions = share ? new SharedRegions(work, topology.local, undefined, false, report) : undefined;
+    const regions = share ? new SharedRegions(work, topology.local, undefined, report) : undefined;
     const engine = new Engine(work, topology, lanes[rank]!, regions);
     const runner = new InProcessRunner(engine, report);
     members.push({ engine, fail: (failure) => runner.fail(failure) });

@@ -3,9 +3,11 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Group } from './group.ts';
 import { createGroups, type InProcessOptions } from './in-process-groups.ts';
+import { nativeCalls } from './native/native-calls.ts';
 import { ownedName } from './native/process-files.ts';
 import { Listener } from './transport/listener.ts';
 import type { PeerAddress } from './transport/socket-lanes.ts';
+import { SocketPump } from './transport/socket-pump.ts';
 import { SocketTransport } from './transport/socket-transport.ts';
 import type { TlsFiles } from './transport/tls-files.ts';
 
@@ -13,14 +15,19 @@ import type { TlsFiles } from './transport/tls-files.ts';
 export async function socketGroups(
   worldSize: number,
   kind: 'tcp' | 'unix',
-  options: InProcessOptions & { readonly tls?: TlsFiles } = {},
+  options: InProcessOptions & {
+    readonly tls?: TlsFiles;
+    /** Whether bytes are moved by the system's calls, where they are at hand, or by the event loop. Default true. */
+    readonly direct?: boolean;
+  } = {},
 ): Promise<{
   readonly groups: Group[];
   readonly addresses: readonly PeerAddress[];
   readonly transports: SocketTransport[];
 }> {
   const key = randomBytes(32);
-  const { tls } = options;
+  const { tls, direct = true } = options;
+  const native = direct ? nativeCalls() : undefined;
   const listeners = await Promise.all(
     Array.from({ length: worldSize }, () =>
       Listener.listen(kind === 'tcp' ? { host: '127.0.0.1' } : { path: `\0${ownedName('.socket')}` }, tls),
@@ -30,7 +37,8 @@ export async function socketGroups(
   const transports: SocketTransport[] = [];
   const groups = createGroups(worldSize, { sharesMemory: false, ...options }, (_, report) => {
     for (const [rank, listener] of listeners.entries()) {
-      transports.push(new SocketTransport({ rank, addresses, key, listeners: [listener], tls, report }));
+      const pump = native && new SocketPump(native, false);
+      transports.push(new SocketTransport({ rank, addresses, key, listeners: [listener], tls, report, pump }));
     }
     return transports;
   });

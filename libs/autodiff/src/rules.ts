@@ -33,11 +33,13 @@ export const RULES: { readonly [Op in OpType]: Rule } = {
   Cos: 'inference',
   ScatterElements: 'inference',
   SpaceToDepth: 'inference',
+  BiasGelu: 'inference',
   GroupQueryAttention: 'inference',
   MatMulNBits: 'inference',
   NchwcConv: 'inference',
   ReorderInput: 'inference',
   ReorderOutput: 'inference',
   Resize: 'inference',
+  SkipLayerNormalization: 'inference',
   TurnedKernel: 'inference',
 };

@@ -1,5 +1,6 @@
 export { describeSettings, helpText, settingsTable } from './describe-settings.ts';
 export { nearestName } from './nearest-name.ts';
+export { parseAddress, type HostPort } from './parse-address.ts';
 export { asksForHelp, readSettings, type SettingSources } from './read-settings.ts';
 export {
   address,

@@ -1,4 +1,5 @@
 import { invalidArgument } from '@clip-gen/errors';
+import { parseAddress } from './parse-address.ts';
 
 /** One value that a program can be told, with everything that parsing, help and documentation need. */
 export interface Setting<T> {
@@ -133,7 +134,14 @@ export function text(options: TextOptions): Setting<string> {
 
 /** Where to listen or connect: `host:port`, `[::1]:port`; port 0 lets the system choose. */
 export function address(options: SettingOptions<string>): Setting<string> {
-  return text({ ...options, pattern: { regex: ADDRESS, range: 'host:port' } });
+  return {
+    ...text(options),
+    range: 'host:port',
+    parse(value, name) {
+      parseAddress(value, name);
+      return value;
+    },
+  };
 }
 
 /** Several texts, separated by commas; a flag may be repeated instead. Empty entries are left out. */
@@ -164,6 +172,3 @@ export function list(
     format: (entries) => entries.join(','),
   };
 }
-
-const ADDRESS =
-  /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253}):(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]?\d{1,4})$/;

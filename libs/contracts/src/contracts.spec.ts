@@ -66,7 +66,10 @@ it('keeps absent apart from zero, and 64 bits exact', () => {
 
 it('names which event it is', () => {
   const message = {
-    event: { $case: 'tokens', value: { condition: 0, firstCandidate: 3, position: 5, tokens: [1, 2, 300] } },
+    event: {
+      $case: 'tokens',
+      value: { condition: 0, firstCandidate: 3, position: 5, positions: 1, tokens: [1, 2, 300] },
+    },
   };
   const decoded = SampleResponse.decode(
     SampleResponse.encode(SampleResponse.fromPartial(message as SampleResponse)).finish(),

@@ -1,15 +1,21 @@
 export { generate, type Generation, type Progress, type RankedPicture } from './generate.ts';
 export { readDefaultsFile, readGenerationDefaults, type GenerationDefaults } from './generation-defaults.ts';
+export type { GridDecoder } from './grid-decoder.ts';
 export { ImageEncoder } from './image-encoder.ts';
 export { createPartSession, type EngineOptions, type ModelPart } from './model-part.ts';
 export {
+  MODEL_DECODERS,
+  clipParameters,
   openClipPart,
   openGptPart,
   openModelParts,
   openVqganPart,
+  vqganParameters,
   type ClipPart,
   type GptPart,
+  type ModelDecoder,
   type ModelParts,
+  type ModelPartsOptions,
   type VqganPart,
 } from './model-parts.ts';
 export type { CallOptions } from './network.ts';
@@ -17,6 +23,14 @@ export { loadModel, openModel, type Model } from './open-model.ts';
 export { partFolder } from './part-folder.ts';
 export { PictureDecoder } from './picture-decoder.ts';
 export { PictureTokenizer } from './picture-tokenizer.ts';
+export {
+  hasPreview,
+  openPreviewOf,
+  openPreviewPart,
+  PreviewDecoder,
+  previewParameters,
+  type PreviewPart,
+} from './preview-decoder.ts';
 export { writeRandomModel, type ModelConfigs, type RandomModelOptions } from './random-model.ts';
 export { cosine, rank } from './ranking.ts';
 export {
@@ -31,6 +45,7 @@ export { SUPPORT_FILE, SupportMemory, supportTable, type SupportOptions, type Su
 export { TextEncoder, tokenizePrompt } from './text-encoder.ts';
 export { writeTinyModel, type TinyModelOptions } from './tiny-model.ts';
 export {
+  candidatesTogether,
   TokenSampler,
   type TokenEvent,
   type TokenRequest,

@@ -10,7 +10,7 @@ import type { DType } from '@clip-gen/tensor';
 import { z } from 'zod';
 
 /** How a model's sessions are made; see `SessionOptions`. */
-export type EngineOptions = Pick<SessionOptions, 'backend' | 'provider' | 'threads' | 'optimization'>;
+export type EngineOptions = Pick<SessionOptions, 'backend' | 'provider' | 'threads' | 'optimization' | 'spin'>;
 
 /** One network of a model on disk, `config.json` beside `model.safetensors`, checked against each other. */
 export interface ModelPart<C> {

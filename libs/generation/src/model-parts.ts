@@ -11,6 +11,7 @@ import { imageEncoderGraph } from './image-encoder.ts';
 import { openModelPart, readText, type ModelPart, type PartContents } from './model-part.ts';
 import { pictureDecoderGraph } from './picture-decoder.ts';
 import { pictureTokenizerGraph } from './picture-tokenizer.ts';
+import { openPreviewOf, type PreviewPart } from './preview-decoder.ts';
 import { textEncoderGraph } from './text-encoder.ts';
 
 const TOKENIZER_FILE = 'tokenizer.json';
@@ -30,8 +31,21 @@ export interface ModelParts {
   readonly clip: ClipPart;
   readonly vqgan: VqganPart;
   readonly gpt: GptPart;
+  /** The decoder that makes the pictures, where it is not the VQGAN's own. */
+  readonly preview?: PreviewPart;
   /** Of `generation.json`; nothing set without one. */
   readonly defaults: GenerationDefaults;
+}
+
+/** Decoders that a model can have: the VQGAN's own, and the small one of `preview/`. */
+export const MODEL_DECODERS = ['vqgan', 'preview'] as const;
+/** One of {@link MODEL_DECODERS}. */
+export type ModelDecoder = (typeof MODEL_DECODERS)[number];
+
+/** What of a model is opened. */
+export interface ModelPartsOptions {
+  /** Which decoder makes the pictures; `vqgan` by default. */
+  readonly decoder?: ModelDecoder | undefined;
 }
 
 /**
@@ -66,11 +80,14 @@ export function openGptPart(folder: string): Promise<GptPart> {
 
 /**
  * Opens `DIR/clip`, `DIR/vqgan` and `DIR/gpt` and checks that they fit together; reads `DIR/generation.json` where there
- * is one.
+ * is one, and `DIR/preview` where its decoder is asked for.
  *
  * @throws what `openModelPart` and `readGenerationDefaults` throw; failed_precondition naming each misfit
  */
-export async function openModelParts(folder: string): Promise<ModelParts> {
+export async function openModelParts(
+  folder: string,
+  { decoder = 'vqgan' }: ModelPartsOptions = {},
+): Promise<ModelParts> {
   const [clip, vqgan, gpt] = await Promise.all([
     openClipPart(join(folder, 'clip')),
     openVqganPart(join(folder, 'vqgan')),
@@ -84,7 +101,14 @@ export async function openModelParts(folder: string): Promise<ModelParts> {
   ];
   const misfits = pairs.filter(([, got, , wanted]) => got !== wanted);
   if (misfits.length === 0) {
-    return { clip, vqgan, gpt, defaults: await readGenerationDefaults(folder, gpt.config.vocabularySize) };
+    const defaults = await readGenerationDefaults(folder, gpt.config.vocabularySize);
+    return {
+      clip,
+      vqgan,
+      gpt,
+      ...(decoder === 'preview' && { preview: await openPreviewOf(folder, vqgan) }),
+      defaults,
+    };
   }
   const problems = misfits.map(([name, got, source, wanted]) => `${name} must be ${source} (${wanted}), is ${got}`);
   throw new ClipGenError('failed_precondition', `the parts of model ${folder} do not fit: ${problems.join('; ')}`);

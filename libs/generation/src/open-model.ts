@@ -1,7 +1,9 @@
 import { ImageEncoder } from './image-encoder.ts';
+import type { GridDecoder } from './grid-decoder.ts';
 import type { EngineOptions } from './model-part.ts';
-import { openModelParts, type ModelParts } from './model-parts.ts';
+import { openModelParts, type ModelParts, type ModelPartsOptions } from './model-parts.ts';
 import { PictureDecoder } from './picture-decoder.ts';
+import { PreviewDecoder } from './preview-decoder.ts';
 import { TextEncoder } from './text-encoder.ts';
 import { TokenSampler } from './token-sampler.ts';
 
@@ -10,7 +12,7 @@ export interface Model {
   readonly parts: ModelParts;
   readonly textEncoder: TextEncoder;
   readonly tokenSampler: TokenSampler;
-  readonly pictureDecoder: PictureDecoder;
+  readonly pictureDecoder: GridDecoder;
   readonly imageEncoder: ImageEncoder;
   /** Frees the sessions once running calls are done. */
   close(): Promise<void>;
@@ -24,8 +26,9 @@ export interface Model {
  * @throws not_found, data_corrupt or failed_precondition in one line that names the file and what is wrong with it;
  * unavailable when the provider is not there
  */
-export async function openModel(folder: string, engine: EngineOptions = {}): Promise<Model> {
-  return loadModel(await openModelParts(folder), engine);
+export async function openModel(folder: string, options: EngineOptions & ModelPartsOptions = {}): Promise<Model> {
+  const { decoder, ...engine } = options;
+  return loadModel(await openModelParts(folder, { decoder }), engine);
 }
 
 /** Loads the networks of a model that {@link openModelParts} has checked. The caller closes it. */
@@ -33,7 +36,7 @@ export async function loadModel(parts: ModelParts, engine: EngineOptions = {}): 
   const loading = [
     TextEncoder.open(parts.clip, engine),
     TokenSampler.open(parts.gpt, engine),
-    PictureDecoder.open(parts.vqgan, engine),
+    parts.preview ? PreviewDecoder.open(parts.preview, engine) : PictureDecoder.open(parts.vqgan, engine),
     ImageEncoder.open(parts.clip, engine),
   ] as const;
   const close = async (): Promise<void> => {

@@ -1,27 +1,37 @@
 import { invalidArgument } from '@clip-gen/errors';
 import { GraphBuilder } from '@clip-gen/graph';
 import { tensorToImages, type RgbImage } from '@clip-gen/image';
-import { Scope } from '@clip-gen/nn';
-import type { Session } from '@clip-gen/runtime';
+import { blockedLayers, PLAIN_LAYERS, Scope } from '@clip-gen/nn';
+import { nativeChannelBlock, type Session } from '@clip-gen/runtime';
 import { tensor, type Tensor } from '@clip-gen/tensor';
-import { decodeLatents, gridSide, lookUp, type VqganConfig } from '@clip-gen/vqgan';
+import { decodeLatents, decodesInBlocks, gridSide, lookUp, type VqganConfig } from '@clip-gen/vqgan';
 import { batches } from './batches.ts';
 import { createPartSession, type EngineOptions } from './model-part.ts';
 import type { VqganPart } from './model-parts.ts';
 import type { CallOptions, NetworkGraph } from './network.ts';
 
-/** Tokens int64 (B, g·g) → pixels float32 (B, 3, S, S), about [−1, 1]. */
-export function pictureDecoderGraph(config: VqganConfig): NetworkGraph {
+/**
+ * Tokens int64 (B, g·g) → pixels float32 (B, 3, S, S), about [−1, 1].
+ *
+ * @param block channels of a block in the CPU's convolutions, which must divide all channel counts: for one picture in a
+ * run, B is 1. Without it standard operators alone
+ */
+export function pictureDecoderGraph(config: VqganConfig, block?: 8 | 16): NetworkGraph {
   const graph = new GraphBuilder('vqgan-decoder');
   const scope = new Scope(graph);
   const side = gridSide(config);
-  const tokens = graph.input('tokens', 'int64', ['B', side * side]);
-  graph.output('pixels', decodeLatents(scope, config, lookUp(scope, config, tokens, side)));
+  const tokens = graph.input('tokens', 'int64', [block ? 1 : 'B', side * side]);
+  const layers = block ? blockedLayers(block) : PLAIN_LAYERS;
+  graph.output('pixels', decodeLatents(scope, config, lookUp(scope, config, tokens, side), layers));
   return { graph, scope };
 }
 
-/** Of the pictures of one run: the last layers hold a few hundred floats for each pixel. */
-const MAX_BATCH_PIXELS = 2 ** 18;
+/** Of the pictures of one run. More brings nothing: a map of 256 × 256 keeps every core busy. */
+const MAX_BATCH_PIXELS = 2 ** 16;
+
+function picturesOfARun({ imageSize }: VqganConfig): number {
+  return Math.max(1, Math.floor(MAX_BATCH_PIXELS / imageSize ** 2));
+}
 
 /** Token grids to pictures. */
 export class PictureDecoder {
@@ -32,7 +42,8 @@ export class PictureDecoder {
 
   /** Loads the decoder. The caller closes it. */
   static async open(part: VqganPart, engine: EngineOptions = {}): Promise<PictureDecoder> {
-    return new PictureDecoder(part, await createPartSession(part, pictureDecoderGraph(part.config).graph, engine));
+    const { graph } = pictureDecoderGraph(part.config, await channelBlock(part.config, engine));
+    return new PictureDecoder(part, await createPartSession(part, graph, engine));
   }
 
   /** Tokens of a picture, g·g. */
@@ -59,7 +70,7 @@ export class PictureDecoder {
   async decodeAll(grids: readonly ArrayLike<number>[], options: CallOptions = {}): Promise<RgbImage[]> {
     const images: RgbImage[] = [];
     for (const grid of grids) this.#check(grid);
-    for (const batch of batches(grids, MAX_BATCH_PIXELS / this.part.config.imageSize ** 2)) {
+    for (const batch of batches(grids, picturesOfARun(this.part.config))) {
       const ids = new BigInt64Array(batch.length * this.tokens);
       batch.forEach((grid, b) => {
         for (let i = 0; i < grid.length; i++) ids[b * this.tokens + i] = BigInt(grid[i]!);
@@ -86,4 +97,14 @@ export class PictureDecoder {
   close(): Promise<void> {
     return this.session.close();
   }
+}
+
+/**
+ * The block of this machine's convolutions where blocks pay: for large pictures, which come one in a run, on a CPU,
+ * where the network's channels fill blocks. Small ones in a batch are faster without, and load sooner.
+ */
+async function channelBlock(config: VqganConfig, { provider = 'cpu' }: EngineOptions): Promise<8 | 16 | undefined> {
+  if (provider !== 'cpu' || picturesOfARun(config) > 1) return undefined;
+  const block = await nativeChannelBlock();
+  return block && decodesInBlocks(config, block) ? block : undefined;
 }

@@ -5,8 +5,9 @@ import type { GptConfig } from '@clip-gen/gpt';
 import { initialize } from '@clip-gen/nn';
 import { toFloat16, writeSafetensors } from '@clip-gen/safetensors';
 import { tokenizerToJson, type ClipTokenizer } from '@clip-gen/tokenizer';
-import type { VqganConfig } from '@clip-gen/vqgan';
+import type { PreviewConfig, VqganConfig } from '@clip-gen/vqgan';
 import { clipParameters, gptParameters, vqganParameters } from './model-parts.ts';
+import { previewParameters } from './preview-decoder.ts';
 
 /** Sizes of the three networks. */
 export interface ModelConfigs {
@@ -23,6 +24,8 @@ export interface RandomModelOptions {
   readonly dtype?: 'float32' | 'float16';
   /** Written as `tokenizer.json`; without it the vocabulary is OpenAI's. */
   readonly tokenizer?: ClipTokenizer;
+  /** Sizes of a preview decoder; without them the model has none. */
+  readonly preview?: PreviewConfig;
 }
 
 /**
@@ -34,16 +37,20 @@ export async function writeRandomModel(
   configs: ModelConfigs,
   options: RandomModelOptions = {},
 ): Promise<void> {
-  const { seed = 0, dtype = 'float32', tokenizer } = options;
+  const { seed = 0, dtype = 'float32', tokenizer, preview } = options;
   const specs = {
     clip: clipParameters(configs.clip),
     vqgan: vqganParameters(configs.vqgan),
     gpt: gptParameters(configs.gpt),
+    ...(preview && { preview: previewParameters(preview) }),
   };
-  for (const part of ['clip', 'vqgan', 'gpt'] as const) {
-    const weights = [...initialize(specs[part], seed)];
+  for (const [part, parameters] of Object.entries(specs)) {
+    const weights = [...initialize(parameters, seed)];
     await mkdir(join(folder, part), { recursive: true });
-    await writeFile(join(folder, part, 'config.json'), `${JSON.stringify(configs[part], null, 2)}\n`);
+    await writeFile(
+      join(folder, part, 'config.json'),
+      `${JSON.stringify({ ...configs, preview }[part as keyof typeof specs], null, 2)}\n`,
+    );
     await writeSafetensors(
       join(folder, part, 'model.safetensors'),
       weights.map(([name, weight]) => [name, dtype === 'float16' ? toFloat16(weight) : weight] as const),

@@ -1,4 +1,5 @@
 import { createClipTokenizer, cutVocabulary, type ClipTokenizer } from '@clip-gen/tokenizer';
+import { previewConfigFor } from '@clip-gen/vqgan';
 import { writeRandomModel, type ModelConfigs, type RandomModelOptions } from './random-model.ts';
 
 /** Sizes that tests may ask for. */
@@ -14,7 +15,10 @@ export interface TinySizes {
 }
 
 /** Sizes, and how the weights are made and stored. */
-export interface TinyModelOptions extends TinySizes, Pick<RandomModelOptions, 'seed' | 'dtype'> {}
+export interface TinyModelOptions extends TinySizes, Pick<RandomModelOptions, 'seed' | 'dtype'> {
+  /** With a preview decoder; without by default. */
+  readonly preview?: boolean;
+}
 
 /** A model that loads in an instant and knows the words `a slice of pizza`: for tests of what stands around a model. */
 export interface TinyModel {
@@ -60,12 +64,13 @@ export function tinyModel(sizes: TinySizes = {}): TinyModel {
 
 /** Writes an untrained {@link tinyModel}. */
 export async function writeTinyModel(folder: string, options: TinyModelOptions = {}): Promise<ModelConfigs> {
-  const { seed, dtype, ...sizes } = options;
+  const { seed, dtype, preview = false, ...sizes } = options;
   const { configs, tokenizer } = tinyModel(sizes);
   await writeRandomModel(folder, configs, {
     tokenizer,
     ...(seed !== undefined && { seed }),
     ...(dtype !== undefined && { dtype }),
+    ...(preview && { preview: previewConfigFor(configs.vqgan, { channels: [8, 4], blocks: [1, 0] }) }),
   });
   return configs;
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { invalidArgument } from '@clip-gen/errors';
-import { cacheNames, cacheShape, decodeStepGraph, emptyCache } from '@clip-gen/gpt';
+import { cacheNames, cacheShape, decodeStepGraph, emptyCache, type GptConfig } from '@clip-gen/gpt';
 import type { Session } from '@clip-gen/runtime';
 import {
   combineGuidance,
@@ -60,8 +60,13 @@ export interface ValidTokenRequest {
 export const MAX_CANDIDATES = 1 << 16;
 /** Rows of one step at most: past this a step costs as much more as it has rows more. */
 const MAX_ROWS = 64;
-/** Bytes of keys and values at most, unless one candidate needs more. */
-const MAX_CACHE_BYTES = 2 ** 30;
+/** Bytes of keys and values at most, unless one candidate needs more: 42 rows of the released size. */
+const MAX_CACHE_BYTES = 2 ** 31;
+/**
+ * A step is some hundred operators of tens of microseconds, and waking a sleeping thread for each costs a third more in
+ * all. Spinning no longer than this, the threads sleep as soon as the step has ended.
+ */
+const SPIN_US = 50;
 
 /**
  * Embeddings to token grids: the transformer, one token at a time for many candidates at once, with the keys and values
@@ -82,7 +87,8 @@ export class TokenSampler {
    */
   static async open(part: GptPart, engine: EngineOptions = {}): Promise<TokenSampler> {
     const support = await SupportMemory.open(join(part.folder, SUPPORT_FILE), part.config.conditionSize);
-    return new TokenSampler(part, await createPartSession(part, decodeStepGraph(part.config).graph, engine), support);
+    const { graph } = decodeStepGraph(part.config);
+    return new TokenSampler(part, await createPartSession(part, graph, { spin: SPIN_US, ...engine }), support);
   }
 
   /**
@@ -142,15 +148,12 @@ export class TokenSampler {
     request: TokenRequest,
     options: CallOptions = {},
   ): AsyncGenerator<readonly TokenStep[], void, undefined> {
-    const { config } = this.part;
     const valid = this.validate(conditions, request);
-    const rowsEach = valid.sampling.guidance === 1 ? 1 : 2;
-    const rowBytes = 4 * elementCount(cacheShape(config, 1)) * cacheNames(config).length;
-    const rows = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CACHE_BYTES / rowBytes)));
-    const together = Math.max(1, Math.floor(rows / rowsEach));
     const { candidates, firstCandidate } = valid;
-    const places = this.support ? conditions.map((condition) => this.support!.project(condition)) : conditions;
+    const places: Float32Array[] = [];
+    for (const each of conditions) places.push(this.support ? await this.support.project(each, options.signal) : each);
     const all = conditions.length * candidates;
+    const together = candidatesTogether(this.part.config, all, valid.sampling.guidance === 1 ? 1 : 2);
     for (let done = 0; done < all; done += together) {
       const batch = Array.from({ length: Math.min(together, all - done) }, (_, i) => ({
         condition: Math.floor((done + i) / candidates),
@@ -210,6 +213,19 @@ export class TokenSampler {
   close(): Promise<void> {
     return this.session.close();
   }
+}
+
+/**
+ * Candidates of one step when `all` are to be drawn: as many as fit, in batches of nearly the same size, for a batch of
+ * one row reads as many weights as a full one.
+ *
+ * @param rowsEach rows of a candidate: 2 with guidance
+ */
+export function candidatesTogether(config: GptConfig, all: number, rowsEach = 1): number {
+  const rowBytes = 4 * elementCount(cacheShape(config, 1)) * cacheNames(config).length;
+  const rows = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CACHE_BYTES / rowBytes)));
+  const most = Math.max(1, Math.floor(rows / rowsEach));
+  return Math.ceil(all / Math.ceil(all / most));
 }
 
 interface BatchRow {

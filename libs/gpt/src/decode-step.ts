@@ -1,16 +1,17 @@
 import {
   add,
+  biasGelu,
   equal,
   gather,
-  gelu,
   GraphBuilder,
   groupQueryAttention,
   reshape,
+  skipLayerNormalization,
   where,
   type Dim,
   type Value,
 } from '@clip-gen/graph';
-import { layerNorm, linear, normal, project, Scope, xavier, zeros } from '@clip-gen/nn';
+import { fanIn, layerNorm, linear, normal, ones, project, Scope, xavier, zeros } from '@clip-gen/nn';
 import { emptyTensor, type Tensor } from '@clip-gen/tensor';
 import type { GptConfig } from './config.ts';
 
@@ -64,12 +65,13 @@ export function decodeStep(scope: Scope, config: GptConfig, inputs: DecodeInputs
   let x = where(start, first, gather(table, token)); // (B, W)
   x = add(x, gather(reshape(positions, [tokens, width]), position));
   const present = new Map<string, Value>();
+  const block = (i: number): Scope => scope.child('blocks').child(i).child('encoder');
+  let normed = layerNorm(block(0).child('norm1'), x);
   for (let i = 0; i < layers; i++) {
-    const block = scope.child('blocks').child(i).child('encoder');
-    const attention = block.child('self_attn');
+    const attention = block(i).child('self_attn');
     const weight = attention.parameter('in_proj_weight', [3 * width, width], xavier(width, 3 * width));
     const bias = attention.parameter('in_proj_bias', [3 * width], zeros);
-    const packed = project(layerNorm(block.child('norm1'), x), weight, bias); // (B, 3W)
+    const packed = project(normed, weight, bias); // (B, 3W)
     const { mixed, keys, values } = groupQueryAttention(reshape(packed, [batch, 1, 3 * width]), {
       pastKeys: past.get(`keys.${i}`)!,
       pastValues: past.get(`values.${i}`)!,
@@ -77,12 +79,30 @@ export function decodeStep(scope: Scope, config: GptConfig, inputs: DecodeInputs
       total,
     });
     present.set(`keys.${i}`, keys).set(`values.${i}`, values);
-    x = add(x, linear(attention.child('out_proj'), reshape(mixed, [batch, width]), width, { bias: zeros }));
-    const hidden = gelu(linear(block.child('linear1'), layerNorm(block.child('norm2'), x), 4 * width));
-    x = add(x, linear(block.child('linear2'), hidden, width));
+    const attended = linear(attention.child('out_proj'), reshape(mixed, [batch, width]), width, { bias: zeros });
+    [normed, x] = addNorm(block(i).child('norm2'), attended, x);
+    const fed = linear(block(i).child('linear2'), feedForward(block(i).child('linear1'), normed, 4 * width), width);
+    [normed, x] = addNorm(i + 1 < layers ? block(i + 1).child('norm1') : scope.child('norm'), fed, x);
   }
-  const logits = linear(scope.child('head'), layerNorm(scope.child('norm'), x), vocabularySize); // (B, K)
+  const logits = linear(scope.child('head'), normed, vocabularySize); // (B, K)
   return { logits, present };
+}
+
+// Between two products the kernels of ONNX Runtime wait for memory, and for each other: as few of them as there can be.
+
+/** GELU of a linear layer, (B, in) → (B, out); the bias is added where the GELU is taken. */
+function feedForward(scope: Scope, x: Value, out: number): Value {
+  const into = x.shape[1] as number;
+  const weight = scope.parameter('weight', [out, into], fanIn(into));
+  return biasGelu(project(x, weight, null), scope.parameter('bias', [out], fanIn(into)));
+}
+
+/** LayerNorm of x + skip, and the sum: (B, W) each. */
+function addNorm(scope: Scope, x: Value, skip: Value): [normed: Value, sum: Value] {
+  const width = x.shape[1] as number;
+  const [weight, bias] = [scope.parameter('weight', [width], ones), scope.parameter('bias', [width], zeros)];
+  const { normalized, sum } = skipLayerNormalization(x, skip, weight, bias);
+  return [normalized, sum];
 }
 
 /**

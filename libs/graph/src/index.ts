@@ -21,15 +21,18 @@ export {
   type Shape,
 } from './dim.ts';
 export { GraphBuilder, type OutputSpec, type Parameter } from './graph-builder.ts';
+export { encodeModel, type ExternalLocation, type ModelOptions, type QuantizedLocation } from './model-proto.ts';
 export {
-  encodeModel,
-  usedParameters,
-  type ExternalLocation,
-  type ModelOptions,
-  type QuantizedLocation,
-} from './model-proto.ts';
+  encodeSegments,
+  type ModelSegment,
+  type OutputGroup,
+  type PassedTensor,
+  type SegmentedModel,
+  type SegmentOptions,
+} from './model-segments.ts';
 export { linearWeights, type BlockFormat } from './quantized-matrices.ts';
 export { COMPOSITE_OPS, CONTRIB_OPS, ONNX_OPS, type OpType } from './op-type.ts';
+export { usedParameters } from './reachable.ts';
 export { type Node, type Value } from './value.ts';
 export { gelu, quickGelu, silu, stopGradient, straightThrough } from './ops/activation.ts';
 export { groupQueryAttention, type CachedAttention, type CachedAttentionInputs } from './ops/attention.ts';
@@ -63,6 +66,7 @@ export {
   tanh,
   where,
 } from './ops/elementwise.ts';
+export { biasGelu, skipLayerNormalization, type SkippedNorm } from './ops/fused.ts';
 export { gather, gatherElements, scatterElementsAdd } from './ops/indexing.ts';
 export { fusedMatMul, gemm, matMul } from './ops/linalg.ts';
 export {
@@ -76,5 +80,5 @@ export { crossEntropy } from './ops/objective.ts';
 export { matMulNBits, type QuantizedProductOptions } from './ops/quantization.ts';
 export { argMax, argMin, reducedCount, reduceMean, reduceSum } from './ops/reduce.ts';
 export { concat, expand, pad, pixelShuffle, pixelUnshuffle, reshape, slice, split, transpose } from './ops/shape.ts';
-export { upsampledConv } from './ops/upsampled-convolution.ts';
+export { phaseKernels, upsampledConv, type PhaseKernel } from './ops/upsampled-convolution.ts';
 export { type Operand } from './ops/check.ts';

@@ -6,7 +6,8 @@ import { expectTensor, runGraph, temporaryFolder } from '@clip-gen/testing';
 import { describe, expect, it } from 'vitest';
 import { GraphBuilder } from './graph-builder.ts';
 import { add, conv, gelu, gemm, groupNormalization, mul, relu, stopGradient, straightThrough } from './index.ts';
-import { encodeModel, usedParameters } from './model-proto.ts';
+import { encodeModel } from './model-proto.ts';
+import { usedParameters } from './reachable.ts';
 
 const wave = (...shape: number[]): Tensor<'float32'> => {
   const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i + shape.length));

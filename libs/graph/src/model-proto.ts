@@ -2,21 +2,19 @@ import { ClipGenError } from '@clip-gen/errors';
 import {
   AttributeProto,
   AttributeProto_AttributeType,
-  ModelProto,
   NodeProto,
   ONNX_ELEMENT_TYPE,
   TensorProto,
   TensorProto_DataLocation,
-  ValueInfoProto,
 } from '@clip-gen/onnx-proto';
-import { bytesPerElement, type DType, type Tensor } from '@clip-gen/tensor';
-import type { Attribute } from './attribute.ts';
+import { bytesPerElement } from '@clip-gen/tensor';
 import { blockConvolutions } from './blocked-convolution.ts';
-import { showShape, staticSize, type Shape } from './dim.ts';
+import { showShape, staticSize } from './dim.ts';
 import type { GraphBuilder } from './graph-builder.ts';
-import { CONTRIB_OPS, type OpType } from './op-type.ts';
+import { constantProto, modelBytes, nodeProto, outputIdentity, outputNames, valueInfo } from './onnx-message.ts';
 import { multiplyQuantized, quantizedMatrix, type BlockFormat } from './quantized-matrices.ts';
-import type { Node, Value } from './value.ts';
+import { reachable } from './reachable.ts';
+import type { Value } from './value.ts';
 
 /** Where a parameter's bytes lie: a file beside the model and a range in it, as ONNX's external data. */
 export interface ExternalLocation {
@@ -49,8 +47,6 @@ export interface ModelOptions {
    */
   readonly channelBlock?: 8 | 16 | undefined;
 }
-
-const OPSET = 18;
 
 /** The bytes of an ONNX ModelProto (IR version 10, opset 18 and `com.microsoft`). */
 export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Uint8Array {
@@ -90,113 +86,11 @@ export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Ui
   const nodes = [...widenings, ...operators.map((node) => nodeProto(node, renamed))];
   const outputs = graph.outputs.map(({ name, value }) => {
     if (renamed.get(value.name) !== name) {
-      const input = [renamed.get(value.name) ?? value.name];
-      nodes.push(NodeProto.fromPartial({ opType: 'Identity', input, output: [name], name: `output.${name}` }));
+      nodes.push(outputIdentity(renamed.get(value.name) ?? value.name, name));
     }
     return valueInfo(name, value);
   });
-  const model = ModelProto.fromPartial({
-    irVersion: 10n,
-    producerName: 'clip-gen',
-    opsetImport: [
-      { domain: '', version: BigInt(OPSET) },
-      { domain: 'com.microsoft', version: 1n },
-      { domain: 'com.microsoft.nchwc', version: 1n },
-    ],
-    graph: { name: graph.name, node: nodes, input: inputs, output: outputs, initializer: initializers },
-  });
-  return ModelProto.encode(model).finish();
-}
-
-/** Nodes and value names that the outputs need, nodes in order with composites lowered. */
-function reachable(graph: GraphBuilder): { nodes: Node[]; values: Set<string> } {
-  const values = new Set(graph.outputs.map((output) => output.value.name));
-  const nodes: Node[] = [];
-  const visit = (scope: readonly Node[]): void => {
-    for (let i = scope.length - 1; i >= 0; i--) {
-      const node = scope[i]!;
-      if (node.lowered) {
-        visit(node.lowered);
-      } else if (node.outputs.some((output) => values.has(output.name))) {
-        nodes.push(node);
-        for (const input of node.inputs) if (input) values.add(input.name);
-      }
-    }
-  };
-  visit(graph.nodes);
-  return { nodes: nodes.reverse(), values };
-}
-
-/** Parameters that the outputs depend on, by name, in order of creation: the inputs that a training model has. */
-export function usedParameters(graph: GraphBuilder): string[] {
-  const { values } = reachable(graph);
-  return graph.parameters.filter(({ name }) => values.has(name)).map(({ name }) => name);
-}
-
-function domainOf(op: OpType): { domain: string; opType: string } {
-  if (op === 'NchwcConv') return { domain: 'com.microsoft.nchwc', opType: 'Conv' };
-  if (op === 'ReorderInput' || op === 'ReorderOutput') return { domain: 'com.microsoft.nchwc', opType: op };
-  return (CONTRIB_OPS as readonly string[]).includes(op)
-    ? { domain: 'com.microsoft', opType: op }
-    : { domain: '', opType: op };
-}
-
-/** A computed value takes the name of the (first) output that it is, which saves a copy by an Identity node. */
-function outputNames(graph: GraphBuilder): Map<string, string> {
-  const names = new Map<string, string>();
-  for (const { name, value } of graph.outputs) {
-    if (value.producer && !names.has(value.name)) names.set(value.name, name);
-  }
-  return names;
-}
-
-function nodeProto(node: Node, renamed: ReadonlyMap<string, string>): NodeProto {
-  const shown = (value: Value): string => renamed.get(value.name) ?? value.name;
-  return NodeProto.fromPartial({
-    ...domainOf(node.op),
-    name: node.outputs[0]?.name ?? node.op,
-    input: node.inputs.map((input) => (input ? shown(input) : '')),
-    output: node.outputs.map(shown),
-    attribute: Object.entries(node.attributes).map(([name, attribute]) => attributeProto(name, attribute)),
-  });
-}
-
-function attributeProto(name: string, attribute: Attribute): AttributeProto {
-  switch (attribute.type) {
-    case 'int':
-      return AttributeProto.fromPartial({ name, type: AttributeProto_AttributeType.INT, i: BigInt(attribute.value) });
-    case 'ints':
-      return AttributeProto.fromPartial({
-        name,
-        type: AttributeProto_AttributeType.INTS,
-        ints: attribute.value.map((v) => BigInt(v)),
-      });
-    case 'float':
-      return AttributeProto.fromPartial({ name, type: AttributeProto_AttributeType.FLOAT, f: attribute.value });
-    case 'string':
-      return AttributeProto.fromPartial({
-        name,
-        type: AttributeProto_AttributeType.STRING,
-        s: new TextEncoder().encode(attribute.value),
-      });
-  }
-}
-
-function valueInfo(name: string, value: { dtype: DType; shape: Shape }): ValueInfoProto {
-  const dim = value.shape.map((d) => (typeof d === 'number' ? { dimValue: BigInt(d) } : { dimParam: d }));
-  return ValueInfoProto.fromPartial({
-    name,
-    type: { tensorType: { elemType: ONNX_ELEMENT_TYPE[value.dtype], shape: { dim } } },
-  });
-}
-
-function constantProto(name: string, data: Tensor): TensorProto {
-  return TensorProto.fromPartial({
-    name,
-    dataType: ONNX_ELEMENT_TYPE[data.dtype],
-    dims: data.shape.map((size) => BigInt(size)),
-    rawData: new Uint8Array(data.data.buffer, data.data.byteOffset, data.data.byteLength),
-  });
+  return modelBytes({ name: graph.name, node: nodes, input: inputs, output: outputs, initializer: initializers });
 }
 
 /** Suffix of the stored form of a half-precision parameter. */

@@ -59,12 +59,14 @@ export const ONNX_OPS = [
 
 /** Contributed operators of ONNX Runtime, domain `com.microsoft` (`com.microsoft.nchwc` for the blocked convolution). */
 export const CONTRIB_OPS = [
+  'BiasGelu',
   'FusedMatMul',
   'GroupQueryAttention',
   'MatMulNBits',
   'NchwcConv',
   'ReorderInput',
   'ReorderOutput',
+  'SkipLayerNormalization',
 ] as const;
 
 /** One node for the gradient, several for the runtime. */

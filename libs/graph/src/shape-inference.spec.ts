@@ -19,6 +19,7 @@ const NAMED: Readonly<Record<string, Build>> = {
   add: (x, b) => ops.add(x([b, 1, 3]), x([4, 1])),
   argMax: (x, b) => ops.argMax(x([b, 5])),
   argMin: (x, b) => ops.argMin(x([b, 5, 2]), 1),
+  biasGelu: (x, b) => ops.biasGelu(x([b, 3]), x([3])),
   cast: (x, b) => ops.cast(x([b, 3]), 'int64'),
   clip: (x, b) => ops.clip(x([b, 3]), -1, 1),
   concat: (x, b) => ops.concat([x([b, 3]), x([b, 2]), x([b, 1])], 1),
@@ -65,6 +66,10 @@ const NAMED: Readonly<Record<string, Build>> = {
   sigmoid: (x, b) => ops.sigmoid(x([b, 3])),
   sign: (x, b) => ops.sign(x([b, 3])),
   silu: (x, b) => ops.silu(x([b, 3])),
+  skipLayerNormalization: (x, b) => {
+    const { normalized, sum } = ops.skipLayerNormalization(x([b, 5]), x([b, 5]), x([5]), x([5]));
+    return [normalized, sum];
+  },
   slice: (x, b) => ops.slice(x([b, 7]), 1, 1, 6, 2),
   softmax: (x, b) => ops.softmax(x([b, 3])),
   softplus: (x, b) => ops.softplus(x([b, 3])),
@@ -89,10 +94,20 @@ const STATIC: Readonly<Record<string, Build>> = {
 
 /** Exports that build no node of their own, or are run elsewhere. */
 const NO_OPERATOR = new Set([
-  ...['GraphBuilder', 'encodeModel', 'usedParameters', 'COMPOSITE_OPS', 'CONTRIB_OPS', 'ONNX_OPS', 'reducedCount'],
+  ...[
+    'GraphBuilder',
+    'encodeModel',
+    'encodeSegments',
+    'usedParameters',
+    'COMPOSITE_OPS',
+    'CONTRIB_OPS',
+    'ONNX_OPS',
+    'reducedCount',
+  ],
   ...['float', 'floatAttribute', 'int', 'intAttribute', 'ints', 'intsAttribute', 'string'],
   ...['broadcastShapes', 'normalizeAxis', 'sameShape', 'showShape', 'staticDim', 'staticShape', 'staticSize'],
   'groupQueryAttention', // run by the specs of @clip-gen/gpt
+  'phaseKernels', // several kernels, run by upsampledConv
   ...['linearWeights', 'matMulNBits'], // run by those of @clip-gen/quantization, with constant weights
 ]);
 

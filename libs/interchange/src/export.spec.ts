@@ -114,6 +114,17 @@ it('refuses a graph of another network and a folder that is no model', async () 
   await expect(openModelFolder(other)).rejects.toThrow('model must be "clip", "vqgan" or "gpt"; got "bert"');
 });
 
+it('says of a quantised folder what to export instead', async () => {
+  const path = join(folder, 'quantised');
+  await mkdir(path);
+  const config = { ...CONFIGS.gpt, quantization: { bits: 8, blockSize: 128 } };
+  await writeFile(join(path, 'config.json'), JSON.stringify(config));
+  await expect(openModelFolder(path)).rejects.toMatchObject({
+    code: 'failed_precondition',
+    message: `${path}: the weights are quantised, and no other format holds such weights; export the folder that it was made from`,
+  });
+});
+
 it.each<[Part, string | undefined]>([
   ['clip', undefined],
   ['vqgan', 'model'],

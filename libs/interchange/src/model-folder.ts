@@ -18,9 +18,15 @@ export interface ModelFolder {
   readonly weights: SafetensorsFile;
 }
 
-/** @throws not_found; failed_precondition for another `config.json`; what `openSafetensors` throws */
+/**
+ * @throws not_found; failed_precondition for another `config.json` or a quantised network; what `openSafetensors` throws
+ */
 export async function openModelFolder(folder: string): Promise<ModelFolder> {
   const settings = await readSettings(join(folder, 'config.json'));
+  if (settings.at('quantization') !== undefined) {
+    const problem = 'the weights are quantised, and no other format holds such weights';
+    throw new ClipGenError('failed_precondition', `${folder}: ${problem}; export the folder that it was made from`);
+  }
   const config = readConfig(settings.at('model'), settings.path, settings.at());
   return { folder, config, weights: await openSafetensors(join(folder, 'model.safetensors')) };
 }

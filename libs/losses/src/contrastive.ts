@@ -24,3 +24,27 @@ export function contrastive(images: Value, texts: Value, logScale: Value): Value
   const byText = reduceMean(crossEntropy(transpose(logits, [1, 0]), labels));
   return mul(add(byImage, byText), 0.5);
 }
+
+/** Unit rows (b, E) of pictures and of their captions. */
+export interface PairedRows {
+  readonly images: Value;
+  readonly texts: Value;
+}
+
+/**
+ * The share in {@link contrastive} of some rows of a batch, each against all columns: the mean over equal shares is the
+ * loss of the whole.
+ *
+ * @param own b rows of either side, b static
+ * @param all those of the whole batch, N rows a side
+ * @param first place of the first of `own` in `all`
+ * @returns the mean cross-entropy of both directions over `own`, a scalar in nats
+ */
+export function contrastiveShare(own: PairedRows, all: PairedRows, logScale: Value, first: number): Value {
+  const { graph, shape } = own.images;
+  const places = BigInt64Array.from({ length: shape[0] as number }, (_, i) => BigInt(first + i));
+  const labels = graph.constant(tensor('int64', [places.length], places));
+  const among = (rows: Value, columns: Value): Value =>
+    reduceMean(crossEntropy(mul(fusedMatMul(rows, columns, { transB: true }), exp(logScale)), labels)); // (b, N)
+  return mul(add(among(own.images, all.texts), among(own.texts, all.images)), 0.5);
+}

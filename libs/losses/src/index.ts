@@ -1,5 +1,5 @@
 export { adaptiveWeight, hingeDiscriminator, hingeGenerator, type AdaptiveWeight } from './adversarial.ts';
-export { contrastive } from './contrastive.ts';
+export { contrastive, contrastiveShare, type PairedRows } from './contrastive.ts';
 export { lpips, VGG16_CONVOLUTIONS, type LpipsOptions } from './lpips.ts';
 export { featureDistance } from './perceptual.ts';
 export { l1, mse } from './reconstruction.ts';

@@ -4,7 +4,7 @@ import type { Tensor } from '@clip-gen/tensor';
 import { expectClose, runGraph } from '@clip-gen/testing';
 import { describe, expect, it } from 'vitest';
 import { adaptiveWeight } from './adversarial.ts';
-import { contrastive } from './contrastive.ts';
+import { contrastive, contrastiveShare } from './contrastive.ts';
 import { featureDistance } from './perceptual.ts';
 import { l1, mse } from './reconstruction.ts';
 import { tokenCrossEntropy } from './token-prediction.ts';
@@ -71,6 +71,44 @@ describe('contrastive', () => {
     );
     const byPicture = (Math.log1p(Math.exp(-s)) + Math.log1p(Math.exp(s))) / 2;
     expectClose(loss!, [(byPicture + Math.LN2) / 2], { absolute: 1e-6 });
+  });
+
+  it('is the mean of its shares, and its gradient the sum of theirs at the rows of each and of all', async () => {
+    const rows = (seed: number): Tensor<'float32'> => {
+      const angles = Array.from({ length: 4 }, (_, i) => Math.sin(seed + 3 * i) * 3);
+      return float(
+        [4, 2],
+        angles.flatMap((angle) => [Math.cos(angle), Math.sin(angle)]),
+      );
+    };
+    const [images, texts] = [rows(1), rows(2)];
+    const scale = float([], [1.5]);
+    const whole = await evaluate({ images, texts, scale }, (inputs) =>
+      contrastive(inputs['images']!, inputs['texts']!, inputs['scale']!),
+    );
+    const part = ({ data }: Tensor<'float32'>, first: number): Tensor<'float32'> =>
+      float([2, 2], [...data.subarray(2 * first, 2 * first + 4)]);
+    const shares = await Promise.all(
+      [0, 2].map((first) => {
+        const own = { images: part(images, first), texts: part(texts, first) };
+        return evaluate({ ...own, allImages: images, allTexts: texts, scale }, (inputs) => {
+          const all = { images: inputs['allImages']!, texts: inputs['allTexts']! };
+          return contrastiveShare({ images: inputs['images']!, texts: inputs['texts']! }, all, inputs['scale']!, first);
+        });
+      }),
+    );
+    const mean = (name: string): number[] =>
+      Array.from(shares[0]![name]!, (value, i) => (value + shares[1]![name]![i]!) / 2);
+    expectClose(mean('loss'), whole['loss']!, { absolute: 1e-6 });
+    expectClose(mean('grad.scale'), whole['grad.scale']!, { absolute: 1e-6 });
+    for (const [name, all] of [
+      ['grad.images', 'grad.allImages'],
+      ['grad.texts', 'grad.allTexts'],
+    ] as const) {
+      const own = shares.flatMap((share) => [...share[name]!]);
+      const sum = own.map((value, i) => value / 2 + mean(all)[i]!);
+      expectClose(sum, whole[name]!, { absolute: 1e-6 });
+    }
   });
 });
 

@@ -1,4 +1,5 @@
 export { selfAttention, type AttentionOptions } from './attention.ts';
+export { blockedLayers } from './blocked-layers.ts';
 export { conv2d, same, upsampledConv2d } from './convolution.ts';
 export {
   constant,
@@ -13,6 +14,7 @@ export {
   type ParameterSpec,
 } from './initializer.ts';
 export { linear, productDim, project, type LinearOptions } from './linear.ts';
+export { PLAIN_LAYERS, type GroupNormSizes, type MapLayers } from './map-layers.ts';
 export { batchNorm, groupNorm, layerNorm } from './norm.ts';
 export { resizeBilinear } from './resize.ts';
 export { Scope } from './scope.ts';

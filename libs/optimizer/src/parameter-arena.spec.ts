@@ -68,6 +68,8 @@ it.each([undefined, 65536])('gives an array in buckets of whole parameters: segm
     const squares = buckets.reduce((sum, { slices }) => gradientSquares(slices, sum), 0);
     expect(Math.sqrt(squares)).toBe(globalNorm(arena));
   }
+  const growing = arena.buckets('gradients', 2 ** 30, 64).map(({ slices }) => slices.map(({ spec }) => spec.name));
+  expect(growing.slice(0, 2)).toEqual([['a'], segmentBytes ? ['b'] : ['b', 'c']]);
   expect(() => arena.buckets('averages', 1)).toThrow('this arena has no averages');
 });
 
@@ -79,6 +81,9 @@ it('accumulates, averages and clears', () => {
   arena.accumulateMicroGradients();
   arena.accumulateMicroGradients();
   expect([...at(arena.gradients)]).toEqual(new Array(15).fill(2));
+  arena.microGradients.get('b')!.data[0] = 3;
+  arena.accumulateMicroGradients(arena.slices.filter(({ spec }) => spec.name === 'b'));
+  expect([arena.gradients.get('b')!.data[0], at(arena.gradients)[0]]).toEqual([3, 2]);
   arena.zeroGradients();
   expect(globalNorm(arena)).toBe(0);
   at(arena.values).fill(0.1);

@@ -108,14 +108,17 @@ export class ParameterArena {
    * The same array in pieces of whole parameters, in memory order, e.g. to reduce one while the next is still computed.
    *
    * @param bytes a bucket is closed when it has as many; a larger parameter has one of its own
+   * @param firstBytes the same for the first bucket; each next one may have twice as many as the one before it, up to
+   *   `bytes`. Default `bytes`
    * @throws failed_precondition when the arena was made without that array
    */
-  buckets(kind: ArrayKind, bytes: number): ArenaBucket[] {
+  buckets(kind: ArrayKind, bytes: number, firstBytes = bytes): ArenaBucket[] {
     this.#indexOf(kind);
     const lists: ArenaSlice[][] = [];
     let filled = Infinity;
     for (const slice of this.slices) {
-      if (filled >= bytes || lists.at(-1)?.[0]?.kernels !== slice.kernels) {
+      const full = Math.min(bytes, firstBytes * 2 ** (lists.length - 1));
+      if (filled >= full || lists.at(-1)?.[0]?.kernels !== slice.kernels) {
         lists.push([]);
         filled = 0;
       }
@@ -135,12 +138,16 @@ export class ParameterArena {
     for (const range of this.ranges('gradients')) range.fill(0);
   }
 
-  /** gradients += microGradients. @throws failed_precondition without `microGradients` */
-  accumulateMicroGradients(): void {
-    const from = this.#indexOf('microGradients');
-    const into = this.#indexOf('gradients');
-    for (const { kernels, arrayBytes } of this.#segments) {
-      kernels.accumulate(into * arrayBytes, from * arrayBytes, arrayBytes);
+  /**
+   * gradients += microGradients.
+   *
+   * @param slices only of these parameters; default all
+   * @throws failed_precondition without `microGradients`
+   */
+  accumulateMicroGradients(slices: readonly ArenaSlice[] = this.slices): void {
+    this.#indexOf('microGradients');
+    for (const { kernels, address, bytes } of slices) {
+      kernels.accumulate(address.gradients!, address.microGradients!, bytes);
     }
   }
 

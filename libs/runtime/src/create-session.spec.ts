@@ -116,6 +116,20 @@ describe.each(['c-api', 'node'] as const)('session over %s', (backend) => {
       expect((await add.run({ a, b: f32([2], 5, 5) })).c).toEqual(f32([2], 6, 7));
     });
 
+    it('with threads that spin for a while', async () => {
+      const add = await session(addModel([3]), { threads: 2, spin: 50 });
+      expect((await add.run({ a: f32([3], 1, 2, 3), b: f32([3], 1, 1, 1) })).c).toEqual(f32([3], 2, 3, 4));
+    });
+
+    it('in memory that others use too', async () => {
+      const first = await session(addModel([3]), { sharesMemory: true });
+      const second = await session(addModel([3]), { sharesMemory: true });
+      const feeds = { a: f32([3], 1, 2, 3), b: f32([3], 1, 1, 1) };
+      const results = await Promise.all([first.run(feeds), second.run(feeds)]);
+      await first.close();
+      for (const { c } of [...results, await second.run(feeds)]) expect(c).toEqual(f32([3], 2, 3, 4));
+    });
+
     it('an output over its own input', async () => {
       const add = await session(addModel([3]));
       const a = f32([3], 1, 2, 3);
@@ -191,6 +205,8 @@ describe.each(['c-api', 'node'] as const)('session over %s', (backend) => {
       const invalid = { code: 'invalid_argument' };
       await expect(createSession(model, { backend, threads: 0 })).rejects.toMatchObject(invalid);
       await expect(createSession(model, { backend, threads: 1.5 })).rejects.toMatchObject(invalid);
+      await expect(createSession(model, { backend, spin: 0.5 })).rejects.toMatchObject(invalid);
+      await expect(createSession(model, { backend, spin: -1 })).rejects.toMatchObject(invalid);
       await expect(createSession(model, { backend, provider: 'abacus' as 'cpu' })).rejects.toMatchObject(invalid);
       await expect(createSession(model, { backend, optimization: 'most' as 'all' })).rejects.toMatchObject(invalid);
       await expect(createSession(model, { backend: 'abacus' as 'node' })).rejects.toMatchObject(invalid);

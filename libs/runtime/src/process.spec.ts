@@ -94,6 +94,34 @@ describe('memory over the C API', () => {
     expect(Number(await child('c-api', body))).toBeLessThan(50 * 2 ** 20);
   });
 
+  it('is that of one session where several share it', async () => {
+    const body = `
+      const grown = async (sharesMemory) => {
+        const [x, w, y] = [square(1024), square(1024), square(1024)];
+        for (const { data } of [x, w, y]) data.fill(1); // so that the pages are there
+        const before = residentBytes();
+        const results = [];
+        for (let i = 0; i < 8; i++) {
+          const session = await createSession(chainModel(6, 1024), { backend, threads: 1, sharesMemory });
+          x.data[0] = i + 1;
+          await session.run({ x, w }, { into: { y } });
+          results.push([...y.data.subarray(0, 2)]);
+          sessions.push(session);
+        }
+        return { bytes: residentBytes() - before, results };
+      };
+      const sessions = [];
+      const [own, shared] = [await grown(false), await grown(true)];
+      console.log(JSON.stringify([own, shared]));
+      for (const session of sessions) await session.close();`;
+    const [own, shared] = JSON.parse(await child('c-api', body)) as {
+      readonly bytes: number;
+      readonly results: number[][];
+    }[];
+    expect(shared!.results).toEqual(own!.results);
+    expect(shared!.bytes).toBeLessThan(own!.bytes / 2);
+  });
+
   it('does not grow over 40 sessions made and closed', async () => {
     const body = `
       const cycles = async (count) => {

@@ -17,10 +17,18 @@ export interface SessionOptions {
   /** Graph optimisation; default `all`. */
   optimization?: 'all' | 'extended' | 'basic' | 'none';
   /**
-   * Whether idle operator threads burn CPU while they wait for the next operator. Default false: processes and sessions
-   * that share cores disturb each other far more than spinning gains; switch it on where one session owns the machine.
+   * Whether idle operator threads burn CPU while they wait for the next operator; a number: for that many microseconds at
+   * most, in [0, 10^6]. Default false: processes and sessions that share cores disturb each other far more than spinning
+   * gains; switch it on where one session owns the machine. Some tens of microseconds bridge the gaps between the
+   * operators of one run, and end with it.
    */
-  spin?: boolean;
+  spin?: boolean | number;
+  /**
+   * Whether the memory that runs work in is that of all sessions of this thread which say so, for graphs that run one
+   * after the other: together they need what the largest needs, and find it warm. It is kept when they close. Default
+   * false; without effect on `node`.
+   */
+  sharesMemory?: boolean;
   /** Path prefix of a profile that ONNX Runtime writes when the session closes (`<prefix>_<time>.json`). */
   profilePrefix?: string;
 }

@@ -1,5 +1,4 @@
 import { MAX_VOCABULARY_SIZE } from './sampling-options.ts';
-import { sortableKey } from './top-k.ts';
 
 /** Bins a nat; 2048 bins reach 32 nats below the largest, past which a token's share is under 1e-13. */
 const BINS_PER_NAT = 64;
@@ -22,14 +21,14 @@ export class NucleusSelector {
   /**
    * Moves the nucleus to the front of `tokens` and `weights`, keeping its order. Among equal logits the first win.
    *
-   * @param bits float32 bits of all logits, without -0
-   * @param tokens indices into `bits`
+   * @param keys `sortableKey` of logits
+   * @param tokens indices into `keys`
    * @param weights of these tokens, `exp` of what lies between them and the largest; falling as the logits fall
    * @param count how many tokens and weights there are
    * @param enough the sum to reach, positive
    * @returns how many tokens are in the nucleus; all of them when rounding leaves the sum just short
    */
-  select(bits: Int32Array, tokens: Uint32Array, weights: Float64Array, count: number, enough: number): number {
+  select(keys: Int32Array, tokens: Uint32Array, weights: Float64Array, count: number, enough: number): number {
     const bins = this.#bins;
     const mass = this.#mass.fill(0);
     for (let i = 0; i < count; i++) {
@@ -42,7 +41,7 @@ export class NucleusSelector {
     while (bin < BINS - 1 && sum + mass[bin]! < enough) sum += mass[bin++]!;
 
     let members = 0;
-    for (let i = 0; i < count; i++) if (bins[i] === bin) this.#ranks[members++] = rankOf(bits[tokens[i]!]!, i);
+    for (let i = 0; i < count; i++) if (bins[i] === bin) this.#ranks[members++] = rankOf(keys[tokens[i]!]!, i);
     const ranks = this.#ranks.subarray(0, members).sort();
     let inside = 0;
     while (inside < members && sum < enough) sum += weights[positionOf(ranks[inside++]!)]!;
@@ -50,7 +49,7 @@ export class NucleusSelector {
 
     let kept = 0;
     for (let i = 0; i < count; i++) {
-      if (bins[i]! > bin || (bins[i] === bin && rankOf(bits[tokens[i]!]!, i) > last)) continue;
+      if (bins[i]! > bin || (bins[i] === bin && rankOf(keys[tokens[i]!]!, i) > last)) continue;
       tokens[kept] = tokens[i]!;
       weights[kept++] = weights[i]!;
     }
@@ -59,8 +58,8 @@ export class NucleusSelector {
 }
 
 /** Logit and position in one float64, exactly; smaller is better. Plain numbers sort far faster than by a function. */
-function rankOf(bits: number, position: number): number {
-  return -sortableKey(bits) * MAX_VOCABULARY_SIZE + position;
+function rankOf(key: number, position: number): number {
+  return -key * MAX_VOCABULARY_SIZE + position;
 }
 
 function positionOf(rank: number): number {

@@ -42,6 +42,36 @@ describe.each(Object.keys(ROWS))('rows: %s', (kind) => {
   });
 });
 
+describe('a row much longer than topK', () => {
+  const size = 16384;
+  const stride = size / 512; // which logits a shortlist is guessed from
+  const rows: Record<string, (random: RandomStream) => Float32Array> = {
+    normal: (random) => Float32Array.from({ length: size }, () => random.normal()),
+    'large where a sample looks': (random) =>
+      Float32Array.from({ length: size }, (_, i) => (i % stride === 0 ? 50 : random.normal())),
+    'small where a sample looks': (random) =>
+      Float32Array.from({ length: size }, (_, i) => (i % stride === 0 ? -50 : random.normal())),
+    'zeros of both signs on top': (random) =>
+      Float32Array.from({ length: size }, () => (random.integer(9) === 0 ? [0, -0][random.integer(2)]! : -1)),
+  };
+  it.each(Object.keys(rows))('agrees with a full sort: %s', (kind) => {
+    const random = new RandomStream(12);
+    const sampler = new Sampler(size);
+    for (const [topK, topP] of [
+      [500, 0.95],
+      [500, 1],
+      [3, 1],
+      [2048, 0.5],
+    ] as const) {
+      const row = rows[kind]!(random);
+      const options = { temperature: 1, topK, topP };
+      const uniform = random.uniform();
+      const want = sampleByFullSort(row, validateSampling(options, size), uniform);
+      expect(sampler.sampleRow(row, options, uniform), JSON.stringify(options)).toBe(want);
+    }
+  });
+});
+
 it('draws the distribution of the top-k, renormalised (chi-square)', () => {
   const logits = Float32Array.from([0.1, 2, -1, 1.5, 0.3, 1, -3, 0.9]);
   const options = { temperature: 0.8, topK: 5 };

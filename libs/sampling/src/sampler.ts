@@ -1,7 +1,8 @@
 import { invalidArgument } from '@clip-gen/errors';
 import { NucleusSelector } from './nucleus.ts';
-import { nonFiniteLogit, validateSampling, validateVocabularySize } from './sampling-options.ts';
+import { validateSampling, validateVocabularySize } from './sampling-options.ts';
 import type { SamplingOptions } from './sampling-options.ts';
+import { Shortlist } from './shortlist.ts';
 import { TopKSelector } from './top-k.ts';
 
 /**
@@ -10,8 +11,7 @@ import { TopKSelector } from './top-k.ts';
  * result is a pure function of logits, options and the uniform number. The buffers are allocated once; use one sampler a thread.
  */
 export class Sampler {
-  readonly #row: Float32Array;
-  readonly #bits: Int32Array;
+  readonly #shortlist: Shortlist;
   readonly #selector: TopKSelector;
   readonly #chosen: Uint32Array;
   readonly #weights: Float64Array;
@@ -20,8 +20,7 @@ export class Sampler {
   /** @param vocabularySize V, in [1, 2^21] */
   constructor(readonly vocabularySize: number) {
     validateVocabularySize(vocabularySize);
-    this.#row = new Float32Array(vocabularySize);
-    this.#bits = new Int32Array(this.#row.buffer);
+    this.#shortlist = new Shortlist(vocabularySize);
     this.#selector = new TopKSelector(vocabularySize);
     this.#chosen = new Uint32Array(vocabularySize);
     this.#weights = new Float64Array(vocabularySize);
@@ -37,45 +36,30 @@ export class Sampler {
   sampleRow(logits: Float32Array, options: SamplingOptions, uniform: number): number {
     const { temperature, topK, topP } = validateSampling(options, this.vocabularySize);
     if (!(uniform >= 0 && uniform < 1)) throw invalidArgument('uniform', 'in [0, 1)', uniform);
-    const largest = this.#load(logits);
-    if (temperature === 0 || topK === 1) return largest;
+    const size = this.vocabularySize;
+    if (logits.length !== size) throw invalidArgument('logits', `of ${size} elements`, logits.length);
+    const { keys, indices } = this.#shortlist;
+    const listed = this.#shortlist.fill(logits, temperature === 0 ? 1 : topK);
+    const largest = largestOf(keys, listed);
+    if (temperature === 0 || topK === 1) return indices[largest]!;
 
     const chosen = this.#chosen;
     const weights = this.#weights;
-    const max = this.#row[largest]!;
-    this.#selector.select(this.#bits, topK, chosen);
+    const max = logits[indices[largest]!]!;
+    this.#selector.select(keys, listed, topK, chosen);
     let total = 0;
     for (let i = 0; i < topK; i++) {
-      const weight = Math.exp((this.#row[chosen[i]!]! - max) / temperature);
+      const weight = Math.exp((logits[indices[chosen[i]!]!]! - max) / temperature);
       weights[i] = weight;
       total += weight;
     }
     let kept = topK;
     if (topP < 1) {
-      kept = this.#nucleus.select(this.#bits, chosen, weights, topK, topP * total);
+      kept = this.#nucleus.select(keys, chosen, weights, topK, topP * total);
       total = 0;
       for (let i = 0; i < kept; i++) total += weights[i]!;
     }
-    return this.#draw(kept, uniform * total);
-  }
-
-  /** Copies the logits, −0 as +0, and returns the index of the largest. */
-  #load(logits: Float32Array): number {
-    const size = this.vocabularySize;
-    if (logits.length !== size) throw invalidArgument('logits', `of ${size} elements`, logits.length);
-    const row = this.#row;
-    let largest = 0;
-    let max = -Infinity;
-    for (let i = 0; i < size; i++) {
-      const value = logits[i]! + 0;
-      if (value - value !== 0) throw nonFiniteLogit(i, value);
-      row[i] = value;
-      if (value > max) {
-        max = value;
-        largest = i;
-      }
-    }
-    return largest;
+    return indices[this.#draw(kept, uniform * total)]!;
   }
 
   /** The first of `count` chosen at which the running sum of weights passes `target`. */
@@ -91,4 +75,11 @@ export class Sampler {
     }
     return drawn;
   }
+}
+
+/** The index of the largest of the first `count`, the first of equal ones. */
+function largestOf(keys: Int32Array, count: number): number {
+  let largest = 0;
+  for (let i = 1; i < count; i++) if (keys[i]! > keys[largest]!) largest = i;
+  return largest;
 }

@@ -4,38 +4,30 @@
  */
 export class TopKSelector {
   readonly #histogram = new Uint32Array(1 << 11);
-  /** Keys of the row: int32 that order as the floats do. */
-  readonly #keys: Int32Array;
   /** Indices that may still hold the k-th. */
   readonly #undecided: Uint32Array;
   /** How many of the last bin found are among the k largest. */
   #wanted = 0;
 
   constructor(size: number) {
-    this.#keys = new Int32Array(size);
     this.#undecided = new Uint32Array(size);
   }
 
   /**
    * Writes the indices of the k largest, in ascending index order; among equal values the lowest indices win.
    *
-   * @param bits the row's float32 as int32 bits, finite, without -0
-   * @param k in [1, length of the row]
+   * @param keys {@link sortableKey} of the row, first `size` of them
+   * @param size length of the row
+   * @param k in [1, size]
    * @param out receives k indices
    */
-  select(bits: Int32Array, k: number, out: Uint32Array): void {
-    const keys = this.#keys;
-    const size = bits.length;
+  select(keys: Int32Array, size: number, k: number, out: Uint32Array): void {
     if (k >= size) {
       for (let i = 0; i < size; i++) out[i] = i;
       return;
     }
     const histogram = this.#histogram.fill(0);
-    for (let i = 0; i < size; i++) {
-      const key = sortableKey(bits[i]!);
-      keys[i] = key;
-      histogram[(key >> 21) + 1024]!++;
-    }
+    for (let i = 0; i < size; i++) histogram[(keys[i]! >> 21) + 1024]!++;
     let bin = this.#binOf(k);
     let threshold = (bin - 1024) << 21;
     const undecided = this.#undecided;

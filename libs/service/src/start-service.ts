@@ -59,9 +59,12 @@ export async function startService(options: ServiceOptions): Promise<Running> {
   let server: GrpcServer | undefined;
   const free = async (): Promise<void> => {
     serving = false;
-    await server?.close();
-    await loaded?.close();
-    await metricsServer.close();
+    try {
+      await server?.close();
+      await loaded?.close();
+    } finally {
+      await metricsServer.close();
+    }
   };
   try {
     const since = performance.now();

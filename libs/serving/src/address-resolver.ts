@@ -1,7 +1,7 @@
+import { parseAddress, type HostPort } from '@clip-gen/config';
 import { experimental, Metadata, status, type ChannelOptions } from '@grpc/grpc-js';
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import { parseAddress, type HostPort } from './address.ts';
 
 type Endpoint = experimental.Endpoint;
 type Listener = experimental.ResolverListener;
@@ -41,7 +41,7 @@ class AddressResolver implements experimental.Resolver {
     private readonly listener: Listener,
     _options: ChannelOptions,
   ) {
-    this.addresses = path.split(',').map(parseAddress);
+    this.addresses = path.split(',').map((address) => parseAddress(address));
     this.named = this.addresses.some(({ host }) => isIP(host) === 0);
   }
 

@@ -1,11 +1,18 @@
 import { ClipGenError } from '@clip-gen/errors';
 import { acceptRequestId, withRequestId, type Logger, type Metrics } from '@clip-gen/telemetry';
 import { Status, type CallContext, type ServerMiddlewareCall, type ServerMiddleware } from 'nice-grpc';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RETRY_AFTER_TRAILER, toServerError } from './error-status.ts';
 import { DEADLINE_KEY } from './deadline.ts';
 
 /** The metadata that carries the request's id, to us and from us. */
 export const REQUEST_ID_KEY = 'x-request-id';
+
+/**
+ * A caller that hangs up in the middle of its messages seems to have ended them at first. What a handler says of that waits
+ * so long for the cancellation, which is what happened.
+ */
+const HANG_UP_MS = 20;
 
 /** Series of one server's calls. */
 interface CallMetrics {
@@ -63,6 +70,7 @@ export class CallTracker {
       code = Status.OK;
       return response;
     } catch (error) {
+      if (call.requestStream) await sleep(HANG_UP_MS, undefined, { signal: context.signal }).catch(() => undefined);
       failure = error;
       const shown = toServerError(error, requestId);
       code = shown.code;

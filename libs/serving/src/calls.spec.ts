@@ -102,6 +102,49 @@ describe('cancellation', () => {
     await expect.poll(() => stream.runningCalls).toBe(0);
   });
 
+  it('is what a call ended with whose handler saw but the end of the messages', async () => {
+    const metrics = new Metrics();
+    const server = await testServer(
+      [
+        decoder({
+          async *decode(requests) {
+            let read = 0;
+            for await (const _ of requests) yield { candidate: ++read };
+            if (read < 2) throw new ClipGenError('invalid_argument', 'two messages must come');
+          },
+        }),
+      ],
+      { metrics },
+    );
+    const { client } = testConnection(TokenDecoderDefinition, server.address);
+    const ended = async (code: string): Promise<number> => {
+      const series = new RegExp(
+        `^clip_gen_grpc_server_handled_total\\{.*method="Decode",code="${code}"\\} (\\d+)$`,
+        'm',
+      );
+      return Number(series.exec(await metrics.text())?.[1] ?? 0);
+    };
+    for (let round = 1; round <= 10; round++) {
+      const hangUp = new AbortController();
+      const requests = (async function* (): AsyncGenerator<DecodeRequest> {
+        yield { message: undefined };
+        await abortOf(hangUp.signal);
+      })();
+      await expect(
+        (async () => {
+          for await (const _ of client.decode(requests, { signal: hangUp.signal })) hangUp.abort();
+        })(),
+      ).rejects.toMatchObject({ code: 'cancelled' });
+      await expect.poll(() => server.runningCalls).toBe(0);
+    }
+    expect(await ended('CANCELLED')).toBe(10);
+    const one = (async function* (): AsyncGenerator<DecodeRequest> {
+      yield { message: undefined };
+    })();
+    await expect(drain(client.decode(one))).rejects.toMatchObject({ code: 'invalid_argument' });
+    expect(await ended('INVALID_ARGUMENT')).toBe(1);
+  });
+
   it('stops a handler that never looks at its signal at its next message', async () => {
     let sent = 0;
     let cleaned = false;

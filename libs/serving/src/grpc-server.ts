@@ -1,9 +1,9 @@
+import { parseAddress } from '@clip-gen/config';
 import { DESCRIPTOR_SET as CONTRACTS } from '@clip-gen/contracts';
 import { ClipGenError } from '@clip-gen/errors';
 import { createLogger, type Logger, type Metrics } from '@clip-gen/telemetry';
 import type { ServerOptions } from '@grpc/grpc-js';
 import { createServer } from 'nice-grpc';
-import { parseAddress } from './address.ts';
 import { CallTracker } from './call-tracker.ts';
 import { deadlineInterceptor } from './deadline.ts';
 import { toServerError } from './error-status.ts';

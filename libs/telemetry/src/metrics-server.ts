@@ -1,4 +1,5 @@
-import { ClipGenError, invalidArgument } from '@clip-gen/errors';
+import { parseAddress } from '@clip-gen/config';
+import { ClipGenError } from '@clip-gen/errors';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Metrics } from './metrics.ts';
 
@@ -23,7 +24,7 @@ export interface MetricsServer {
  * @throws ClipGenError `invalid_argument` for an address that is none, `unavailable` where the port cannot be had
  */
 export async function startMetricsServer({ address, metrics, ready }: MetricsServerOptions): Promise<MetricsServer> {
-  const { host, port } = splitAddress(address);
+  const { host, port } = parseAddress(address);
   const server = createServer(
     { headersTimeout: 5_000, requestTimeout: 5_000, maxHeaderSize: 8_192 },
     (request, response) => {
@@ -77,12 +78,4 @@ function send(request: IncomingMessage, response: ServerResponse, status: number
     ...(status === 405 && { allow: 'GET, HEAD' }),
   });
   response.end(request.method === 'HEAD' ? undefined : body);
-}
-
-function splitAddress(address: string): { host: string; port: number } {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(address);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3] ?? NaN);
-  if (host === undefined || !(port <= 65_535)) throw invalidArgument('address', 'host:port', address);
-  return { host, port };
 }

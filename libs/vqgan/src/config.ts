@@ -60,9 +60,6 @@ export const vqganConfigSchema = z
 /** Sizes of a VQGAN. */
 export type VqganConfig = z.infer<typeof vqganConfigSchema>;
 
-/** How all GroupNorms of a VQGAN divide and keep away from 0. */
-export type NormSizes = Pick<VqganConfig, 'groups' | 'normEpsilon'>;
-
 /** Side of the token grid: S / (patch · 2^(levels−1)). */
 export function gridSide(config: VqganConfig): number {
   return config.imageSize / (config.patchSize * 2 ** (config.multipliers.length - 1));

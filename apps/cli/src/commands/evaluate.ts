@@ -88,6 +88,12 @@ function table(found: Evaluation): string {
   const { guidance, temperature, topK, topP } = found.sampling;
   const rows: readonly (readonly [string, string])[] = [
     [`reconstruction PSNR, ${found.pictures} held-out pictures`, `${found.reconstructionPsnr.toFixed(2)} dB`],
+    ...(found.previewPsnr
+      ? ([
+          ['preview PSNR, to them', `${found.previewPsnr.original.toFixed(2)} dB`],
+          ["preview PSNR, to the VQGAN's pictures", `${found.previewPsnr.vqgan.toFixed(2)} dB`],
+        ] as const)
+      : []),
     ['codes in use', `${found.usedCodes} of ${found.codebookSize}`],
     ['token perplexity', found.tokenPerplexity.toFixed(1)],
     [

@@ -3,6 +3,7 @@ import {
   MAX_REQUEST_CANDIDATES,
   MAX_TEMPERATURE,
   MAX_VOCABULARY_SIZE,
+  MODEL_DECODERS,
   REQUEST_DEFAULTS,
 } from '@clip-gen/generation';
 import { Command, Option } from 'commander';
@@ -57,6 +58,11 @@ export function generateCommand(): Command {
       ).argParser(decimal(0, MAX_GUIDANCE)),
     )
     .option('--model <folder>', 'a model: clip/, vqgan/ and gpt/ (default: the emoji model that comes along)')
+    .addOption(
+      new Option('--decoder <name>', 'what makes pictures of tokens: preview/ of the model is quick and less exact')
+        .choices(MODEL_DECODERS)
+        .default('vqgan' as const),
+    )
     .option('--out <file>', 'where to save; .png, .jpg or .webp (default: a name from the prompt)')
     .addOption(new Option('--format <name>', 'when --out does not tell').choices(FORMAT_NAMES))
     .addOption(
@@ -83,6 +89,7 @@ Examples:
   clip-gen generate sunflower --candidates 64          slower, better chosen
   clip-gen generate rocket --guidance 3                nearer to the words
   clip-gen generate "a dog" --model my-model           a model of your own
+  clip-gen generate "a dog" --decoder preview          the small decoder: sooner, less exact
 
 Each line printed is a file, and how well CLIP finds that it fits the prompt (cosine, higher is better).
 Exit code: 0 done, 1 failed, 2 the command line or a file cannot be used, 130 interrupted.`;

@@ -3,7 +3,7 @@ import { copyFile, mkdir, readFile, realpath, stat, writeFile } from 'node:fs/pr
 import { join, resolve } from 'node:path';
 import { scanImageFolder } from '@clip-gen/datasets';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
-import { openGptPart, openModelParts, partFolder, SUPPORT_FILE } from '@clip-gen/generation';
+import { hasPreview, openGptPart, openModelParts, partFolder, SUPPORT_FILE } from '@clip-gen/generation';
 import { decodeStepGraph } from '@clip-gen/gpt';
 import { linearWeights } from '@clip-gen/graph';
 import { BLOCK_FORMATS, quantizeWeights, type QuantizedBits, type QuantizeReport } from '@clip-gen/quantization';
@@ -116,7 +116,8 @@ async function listPictures(folder: string, count: number): Promise<string[]> {
 /** The other networks and how the model draws; a file system that can shares their bytes. */
 async function copyRest(model: string, out: string): Promise<void> {
   await copyWhereThere(model, out, MODEL_FILES);
-  for (const part of ['clip', 'vqgan']) {
+  const parts = ['clip', 'vqgan', ...((await hasPreview(model)) ? ['preview'] : [])];
+  for (const part of parts) {
     await mkdir(join(out, part), { recursive: true });
     await copyWhereThere(join(model, part), join(out, part), PART_FILES);
   }

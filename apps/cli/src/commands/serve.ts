@@ -20,8 +20,9 @@ export function serveCommand(): Command {
           start: async (settings, deps) => {
             const running = await startAll(settings, deps);
             const host = settings.httpAddress.replace(/:\d+$/, '').replace('0.0.0.0', 'localhost');
+            const scheme = settings.tlsCert === '' ? 'http' : 'https';
             process.stdout.write(
-              `clip-gen is at http://${host}:${running.httpPort} (web page and REST), gRPC on port ${running.port}, ` +
+              `clip-gen is at ${scheme}://${host}:${running.httpPort} (web page and REST), gRPC on port ${running.port}, ` +
                 `metrics on port ${running.metricsPort}; Ctrl-C ends it\n`,
             );
             return running;

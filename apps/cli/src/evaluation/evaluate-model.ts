@@ -1,12 +1,16 @@
 import {
   generate,
+  hasPreview,
   loadModel,
   openModelParts,
+  openPreviewOf,
   PictureTokenizer,
+  PreviewDecoder,
   tokenizePrompt,
   validateRequest,
   type GenerationRequest,
   type Model,
+  type PreviewPart,
   type ValidRequest,
 } from '@clip-gen/generation';
 import {
@@ -48,6 +52,8 @@ export interface Share {
 export interface Evaluation {
   /** Mean over held-out pictures of each picture's PSNR, dB. */
   readonly reconstructionPsnr: number;
+  /** Of a model with a preview decoder, the same for its pictures: to the VQGAN's, and to the held-out ones. */
+  readonly previewPsnr?: { readonly vqgan: number; readonly original: number };
   /** Held-out pictures that the first three lines are of. */
   readonly pictures: number;
   readonly usedCodes: number;
@@ -83,6 +89,7 @@ export async function evaluateModel(request: EvaluationRequest, note: Note, sign
   };
   const prompts = draw(await readCommonPrompts(data), request.prompts, seed);
   const parts = await openModelParts(request.model);
+  const previewPart = (await hasPreview(request.model)) ? await openPreviewOf(request.model, parts.vqgan) : undefined;
   const { vocabularySize } = parts.gpt.config;
   const [first] = prompts.map((prompt) => {
     tokenizePrompt(parts.clip, prompt);
@@ -90,7 +97,7 @@ export async function evaluateModel(request: EvaluationRequest, note: Note, sign
   });
   const model = await loadModel(parts, { threads: request.threads });
   try {
-    const pictures = await judgePictures(model, heldout, request.threads, note, signal);
+    const pictures = await judgePictures(model, previewPart, heldout, request.threads, note, signal);
     const retrievalHeldout = await judgeRetrieval(model, captioned.heldout, 'held-out retrieval', note, signal);
     const retrievalTrain = await judgeRetrieval(model, captioned.train, 'train retrieval', note, signal);
     const prompted = await judgePrompts(model, prompts, request, note, signal);
@@ -102,6 +109,7 @@ export async function evaluateModel(request: EvaluationRequest, note: Note, sign
 
 async function judgePictures(
   model: Model,
+  previewPart: PreviewPart | undefined,
   paths: readonly string[],
   threads: number | undefined,
   note: Note,
@@ -110,6 +118,8 @@ async function judgePictures(
   const { vqgan, gpt } = model.parts;
   const tokenizer = await PictureTokenizer.open(vqgan, { threads });
   const scorer = await TokenScorer.open(gpt, { threads });
+  const preview = previewPart && (await PreviewDecoder.open(previewPart, { threads }));
+  const previewSums = { vqgan: 0, original: 0 };
   const usage = new TokenUsage(vqgan.config.codebookSize);
   let psnrSum = 0;
   let crossEntropySum = 0;
@@ -118,7 +128,13 @@ async function judgePictures(
       const picture = await readSquare(path, vqgan.config.imageSize);
       const tokens = await tokenizer.tokenize(picture, { signal });
       usage.add(tokens);
-      psnrSum += psnr(picture, await model.pictureDecoder.decode(tokens, { signal }));
+      const decoded = await model.pictureDecoder.decode(tokens, { signal });
+      psnrSum += psnr(picture, decoded);
+      if (preview) {
+        const previewed = await preview.decode(tokens, { signal });
+        previewSums.vqgan += psnr(decoded, previewed);
+        previewSums.original += psnr(picture, previewed);
+      }
       const [embedding] = await model.imageEncoder.encode([picture], { signal });
       crossEntropySum += await scorer.score(embedding!, tokens, { signal });
       note('held-out pictures', i + 1, paths.length);
@@ -126,10 +142,14 @@ async function judgePictures(
   } finally {
     await tokenizer.close();
     await scorer.close();
+    await preview?.close();
   }
   return {
     pictures: paths.length,
     reconstructionPsnr: psnrSum / paths.length,
+    ...(preview && {
+      previewPsnr: { vqgan: previewSums.vqgan / paths.length, original: previewSums.original / paths.length },
+    }),
     usedCodes: usage.used,
     codebookSize: usage.codebookSize,
     tokenPerplexity: usage.perplexity,

@@ -1,12 +1,17 @@
-import { defineSettings, list, text, type SettingsOf } from '@clip-gen/config';
+import { defineSettings, text, type SettingsOf } from '@clip-gen/config';
 import { GATEWAY_SETTINGS } from '@clip-gen/gateway';
 import { SAMPLER_SETTINGS } from '@clip-gen/transformer-sampler';
+import { servedDecoders } from './served-decoders.ts';
 
 const { httpAddress, address, metricsAddress, modelName, defaultCandidates, maxCandidates, maxImageSide } =
   GATEWAY_SETTINGS.declarations;
 const { maxInFlight, maxWaiting, requestTimeoutMs, drainMs, apiKeys, logLevel, logFormat } =
   GATEWAY_SETTINGS.declarations;
+const { tlsCert, tlsKey, tlsClientCa } = GATEWAY_SETTINGS.declarations;
 const { generationDefaults, provider, threads } = SAMPLER_SETTINGS.declarations;
+
+/** The name of the model's own decoder, which is the default. */
+export const OWN_DECODER = 'vqgan';
 
 /** What `clip-gen serve` takes: the gateway's doors and limits, and what the three services behind it share. */
 export function serveSettings(modelFolder: string) {
@@ -15,18 +20,16 @@ export function serveSettings(modelFolder: string) {
       default: modelFolder,
       description: 'A model: clip/, vqgan/ and gpt/. The default is the emoji model that comes along.',
     }),
-    decoders: list({
-      default: [],
-      of: text({
-        description: '',
-        pattern: { regex: /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}=.{1,1000}$/, range: 'name=decoder.json' },
-      }),
-      description: 'More decoders that a request can choose by name: ONNX files, each described by its manifest.',
+    decoders: servedDecoders({
+      taken: [OWN_DECODER],
+      description:
+        'More decoders that a request can choose by name: ONNX files, each described by its manifest, or TokenDecoder servers that run elsewhere (without TLS).',
     }),
     generationDefaults,
     ...{ provider, threads },
     ...{ httpAddress, address, metricsAddress, modelName, defaultCandidates, maxCandidates, maxImageSide },
-    ...{ maxInFlight, maxWaiting, requestTimeoutMs, drainMs, apiKeys, logLevel, logFormat },
+    ...{ maxInFlight, maxWaiting, requestTimeoutMs, drainMs, apiKeys },
+    ...{ tlsCert, tlsKey, tlsClientCa, logLevel, logFormat },
   });
 }
 

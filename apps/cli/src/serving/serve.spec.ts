@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readSettings } from '@clip-gen/config';
@@ -10,6 +11,7 @@ import { writeTinyModel } from '@clip-gen/generation';
 import { connect } from '@clip-gen/serving';
 import { createLogger } from '@clip-gen/telemetry';
 import { temporaryFolder } from '@clip-gen/testing';
+import { DECODER_SETTINGS, startDecoder } from '@clip-gen/vqgan-decoder';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { main } from '../main.ts';
 import { serveSettings } from './serve-settings.ts';
@@ -115,6 +117,59 @@ describe('one process with all services', { timeout: 120_000 }, () => {
     const settings = readSettings(serveSettings(join(folder, 'nothing')), { argv: DOORS, env: {} });
     const logger = createLogger({ service: 'test', level: 'silent', format: 'json' });
     await expect(startAll(settings, { logger })).rejects.toMatchObject({ code: 'not_found' });
+  });
+});
+
+describe('one process with more', { timeout: 120_000 }, () => {
+  const logger = createLogger({ service: 'test', level: 'silent' });
+  const opened: { close(): Promise<void> }[] = [];
+  afterAll(async () => {
+    for (const { close } of opened.reverse()) await close();
+  });
+
+  async function start(...flags: string[]): Promise<RunningGateway> {
+    const settings = readSettings(serveSettings(model), { argv: [...DOORS, ...flags], env: {} });
+    const running = await startAll(settings, { logger });
+    opened.push(running);
+    return running;
+  }
+
+  it('has a decoder that runs elsewhere, and one that is not there does not hold up the others', async () => {
+    const argv = ['--model', model, '--address', FREE, '--metrics-address', FREE];
+    const elsewhere = await startDecoder(readSettings(DECODER_SETTINGS, { argv, env: {} }), { logger });
+    opened.push(elsewhere);
+    const { httpPort } = await start('--decoders', `far=127.0.0.1:${elsewhere.port},away=127.0.0.1:9`);
+    const request = { prompt: PROMPT, seed: 7, candidates: 2 };
+    const own = await overHttp(httpPort, request);
+    expect(own.status).toBe(200);
+    expect(await overHttp(httpPort, { ...request, decoder: 'far' })).toEqual(own);
+    expect(await elsewhere.metrics.text()).toMatch(/clip_gen_decoder_pictures_total\{kind="final"\} 2/);
+    expect((await overHttp(httpPort, { ...request, decoder: 'away' })).status).toBe(503);
+  });
+
+  it('is served over TLS alone, where a certificate is given', async () => {
+    const pem = (name: string): string =>
+      fileURLToPath(new URL(`../../../../libs/serving/test-certificates/${name}`, import.meta.url));
+    const { httpPort, port } = await start('--tls-cert', pem('server.pem'), '--tls-key', pem('server.key'));
+    const authority = await readFile(pem('authority.pem'));
+    const serverName = 'sampler.test'; // that the certificate is for
+    const status = await new Promise<number | undefined>((resolve, reject) => {
+      const options = { host: '127.0.0.1', port: httpPort, path: '/v1/images/generations', method: 'POST' };
+      const headers = { 'content-type': 'application/json' };
+      const sent = httpsRequest({ ...options, headers, ca: authority, servername: serverName, agent: false });
+      sent.on('response', (answer) => answer.resume().on('end', () => resolve(answer.statusCode))).on('error', reject);
+      sent.end(JSON.stringify({ prompt: PROMPT, candidates: 1 }));
+    });
+    expect(status).toBe(200);
+    await expect(fetch(`http://127.0.0.1:${httpPort}/healthz`)).rejects.toThrow();
+    const addresses = [`127.0.0.1:${port}`];
+    const grpc = connect(ImageGenerationDefinition, {
+      ...{ addresses, name: 'gateway', deadlineMs: 10_000 },
+      tls: { authority, serverName },
+    });
+    expect(await grpc.client.listDecoders({})).toEqual({ names: ['vqgan'] });
+    grpc.close();
+    await expect(start('--tls-cert', pem('server.pem'))).rejects.toThrow('tlsKey must be given with tlsCert');
   });
 });
 

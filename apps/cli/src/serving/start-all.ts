@@ -1,16 +1,15 @@
 import { EMBEDDING_SETTINGS, startEmbedding } from '@clip-gen/clip-embedding';
 import { readSettings, type Settings, type SettingsOf } from '@clip-gen/config';
 import { GATEWAY_SETTINGS, startGateway, type RunningGateway } from '@clip-gen/gateway';
-import type { Running } from '@clip-gen/service';
+import { readTls, type Running } from '@clip-gen/service';
 import type { Logger } from '@clip-gen/telemetry';
 import { SAMPLER_SETTINGS, startSampler } from '@clip-gen/transformer-sampler';
 import { DECODER_SETTINGS, startDecoder } from '@clip-gen/vqgan-decoder';
+import { ownDecoders } from './own-decoders.ts';
 import type { ServeSettings } from './serve-settings.ts';
 
 /** Any free port of this machine alone. */
 const LOOPBACK = '127.0.0.1:0';
-/** The name of the model's own decoder. */
-const OWN_DECODER = 'vqgan';
 
 /**
  * Starts the three model services on free loopback ports and the gateway before them, in this process. They talk gRPC as
@@ -19,8 +18,7 @@ const OWN_DECODER = 'vqgan';
  * @throws what a service throws that cannot start, with the others closed again
  */
 export async function startAll(settings: ServeSettings, deps: { readonly logger: Logger }): Promise<RunningGateway> {
-  const { model, generationDefaults, provider, threads, drainMs, maxInFlight, maxWaiting, logLevel, logFormat } =
-    settings;
+  const { model, generationDefaults, provider, threads, drainMs, maxInFlight, logLevel, logFormat } = settings;
   const shared = {
     model,
     provider,
@@ -31,6 +29,7 @@ export async function startAll(settings: ServeSettings, deps: { readonly logger:
     address: LOOPBACK,
     metricsAddress: LOOPBACK,
   };
+  await readTls(settings); // what is wrong with it is said before models are loaded
   const logger = (service: string): { logger: Logger } => ({ logger: deps.logger.child({ service }) });
   const running: Running[] = [];
   const started = async <R extends Running>(service: Promise<R>): Promise<R> => {
@@ -38,8 +37,10 @@ export async function startAll(settings: ServeSettings, deps: { readonly logger:
     return service;
   };
   try {
-    // What the gateway has admitted must find room behind it.
-    const queueLimit = Math.max(32, maxInFlight + maxWaiting);
+    // What the gateway has admitted must find room behind it: a call for each request for pictures and for embeddings,
+    // and two streams to a decoder where partial pictures are asked for.
+    const queueLimit = Math.max(32, 2 * maxInFlight);
+    const maxDecodes = Math.max(128, 2 * maxInFlight);
     const embedding = await started(
       startEmbedding({ ...defaults(EMBEDDING_SETTINGS), ...shared, queueLimit }, logger('clip-embedding')),
     );
@@ -50,9 +51,15 @@ export async function startAll(settings: ServeSettings, deps: { readonly logger:
       ),
     );
     const decoders: string[] = [];
-    for (const [name, decoderManifest] of [[OWN_DECODER, ''] as const, ...settings.decoders.map(named)]) {
-      const own = { ...defaults(DECODER_SETTINGS), ...shared, decoderManifest };
-      const decoder = await started(startDecoder(own, logger(`${name}-decoder`)));
+    const own = await ownDecoders(model, settings.decoders);
+    for (const { name, manifest, address } of [...own, ...settings.decoders]) {
+      if (manifest === undefined) {
+        decoders.push(`${name}=${address}`);
+        continue;
+      }
+      const which = { decoder: own.find((decoder) => decoder.name === name)?.name ?? ('vqgan' as const) };
+      const chosen = { ...defaults(DECODER_SETTINGS), ...shared, ...which, maxDecodes, decoderManifest: manifest };
+      const decoder = await started(startDecoder(chosen, logger(`${name}-decoder`)));
       decoders.push(`${name}=127.0.0.1:${decoder.port}`);
     }
     const gateway = await startGateway(
@@ -91,10 +98,4 @@ export async function startAll(settings: ServeSettings, deps: { readonly logger:
 
 function defaults<S extends Settings>(settings: S): SettingsOf<S> {
   return readSettings(settings, { argv: [], env: {} });
-}
-
-/** `name=path`, which the settings have checked. */
-function named(entry: string): readonly [string, string] {
-  const at = entry.indexOf('=');
-  return [entry.slice(0, at), entry.slice(at + 1)];
 }

@@ -68,7 +68,11 @@ export const ImagesRequest = z.strictObject({
     MAX_GUIDANCE,
     'Classifier-free guidance: 1 is off, above the prompt weighs more; costs twice the time.',
   ).optional(),
-  decoder: textField('a text', 64, 'Name of a decoder. Absent: the first of this server’s.').optional(),
+  decoder: textField(
+    'a text',
+    64,
+    'Name of a decoder, as `/v1/models` has them behind the colon; `preview`, where there is one, is quick and less exact. Absent: the first of this server’s.',
+  ).optional(),
   progress: flagField('With `stream`: `image_generation.progress` events besides OpenAI’s. Absent: false.').optional(),
 });
 export type ImagesRequest = z.infer<typeof ImagesRequest>;

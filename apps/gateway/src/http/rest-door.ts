@@ -4,11 +4,11 @@ import Fastify, {
   type FastifyRequest,
   type FastifyServerOptions,
 } from 'fastify';
+import { parseAddress } from '@clip-gen/config';
 import { ClipGenError } from '@clip-gen/errors';
 import type { ServerTls } from '@clip-gen/serving';
 import { acceptRequestId, withRequestId } from '@clip-gen/telemetry';
 import type { Core } from '../core.ts';
-import { splitAddress } from '../split-address.ts';
 import { embeddingsRoute } from './embeddings-route.ts';
 import { imagesRoute } from './images-route.ts';
 import { takeJson } from './json-body.ts';
@@ -97,7 +97,7 @@ export async function openRestDoor(core: Core, tls?: ServerTls): Promise<RestDoo
   });
 
   app.server.maxConnections = settings.maxConnections;
-  const { host, port } = splitAddress(settings.httpAddress);
+  const { host, port } = parseAddress(settings.httpAddress);
   try {
     await app.listen({ host, port });
   } catch (cause) {

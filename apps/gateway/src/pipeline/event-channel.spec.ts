@@ -39,3 +39,20 @@ it('ends with the first error, after what came before it', async () => {
   expect((await events.next()).value).toEqual(accepted);
   await expect(events.next()).rejects.toThrow('gone');
 });
+
+it('drops all that was not read, however it had ended', async () => {
+  const channel = new EventChannel();
+  const late = new ClipGenError('deadline_exceeded', 'too late');
+  channel.push(accepted);
+  channel.push(progress(1));
+  const events = channel.read();
+  await events.next();
+  channel.end();
+  channel.drop(late);
+  channel.push(accepted); // work that has not ended yet
+  await expect(events.next()).rejects.toBe(late);
+  const waiting = new EventChannel();
+  const next = waiting.read().next();
+  waiting.drop(late);
+  await expect(next).rejects.toBe(late);
+});

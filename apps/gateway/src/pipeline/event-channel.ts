@@ -10,6 +10,7 @@ export class EventChannel {
   #wake: () => void = () => undefined;
 
   push(event: GenerationEvent): void {
+    if (this.#ended) return;
     if (event.kind === 'progress' && this.#events.at(-1)?.kind === 'progress') this.#events.pop();
     this.#events.push(event);
     this.#wake();
@@ -18,6 +19,13 @@ export class EventChannel {
   /** No more events; with an error, the reader gets it after those that are there. */
   end(failure: { readonly error?: unknown } = {}): void {
     this.#ended ??= failure;
+    this.#wake();
+  }
+
+  /** Forgets what was not read; the reader gets the error next, also where all had ended well. */
+  drop(error: unknown): void {
+    this.#events.length = 0;
+    this.#ended = { error };
     this.#wake();
   }
 

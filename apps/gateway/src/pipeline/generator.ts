@@ -56,9 +56,12 @@ export class Generator {
     const channel = new EventChannel();
     const control = new AbortController();
     const cancel = (): void => control.abort(new ClipGenError('cancelled', 'the client has gone'));
+    // Until all is read: pictures do not wait for ever for a reader who has stopped.
     const timer = setTimeout(() => {
-      control.abort(new ClipGenError('deadline_exceeded', `the request took longer than ${timeoutMs} ms`));
-    }, timeoutMs);
+      const late = new ClipGenError('deadline_exceeded', `the request took longer than ${timeoutMs} ms`);
+      control.abort(late);
+      channel.drop(late);
+    }, timeoutMs).unref(); // a reader who never began leaves it behind
     if (signal.aborted) cancel();
     signal.addEventListener('abort', cancel);
     this.#running.add(control);
@@ -70,13 +73,13 @@ export class Generator {
         (error: unknown) => channel.end({ error: control.signal.aborted ? control.signal.reason : error }),
       )
       .finally(() => {
-        clearTimeout(timer);
         signal.removeEventListener('abort', cancel);
         this.#running.delete(control);
       });
     try {
       yield* channel.read();
     } finally {
+      clearTimeout(timer);
       cancel();
       await work;
     }

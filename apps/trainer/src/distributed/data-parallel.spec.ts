@@ -1,18 +1,13 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expectClose, temporaryFolder } from '@clip-gen/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TINY_VQGAN, writeFrozenModels, writePictures } from '../tiny-trainings.ts';
-import { freePort } from './free-port.ts';
-import { Launcher } from './launcher.ts';
+import { expectAlike, launchTrainings as launch } from './launched-trainings.ts';
 import { trainTiny, type RankReport, type RankTraining } from './training-rank.ts';
 import { World } from './world.ts';
 
 // Two processes with batches of 2 must learn what one process learns from batches of 4: 13 pictures, 3 held back, are
 // 2 steps an epoch. Losses agree to rounding; what the two processes end with agrees to the last bit.
 const SLOW = 300_000;
-const PROGRAM = fileURLToPath(new URL('./training-rank.ts', import.meta.url));
 const STEPS = 6;
 
 let pictures: string;
@@ -27,54 +22,8 @@ beforeAll(async () => {
 const GPT = { conditionDropout: 0.3, conditionNoise: 0.5, tokenNoise: 0.5, averageDecay: 0.9, learningRate: 0.003 };
 const VQGAN = { reviveSteps: 3, averageDecay: 0.9, augmentation: { flip: true, brightness: 0.3 }, learningRate: 0.003 };
 
-function training(stage: 'vqgan' | 'gpt', settings: object, out: string): RankTraining {
+function training(stage: RankTraining['stage'], settings: object, out: string): RankTraining {
   return { stage, settings, pictures, models, imageSize: 16, out, report: 'report', held: 3 };
-}
-
-/** Runs trainings one after the other in several processes; what each rank says of each, and what the launcher says. */
-async function launch(
-  processes: number,
-  trainings: readonly RankTraining[],
-  maxRestarts = 0,
-): Promise<{ readonly reports: RankReport[][]; readonly lines: readonly string[] }> {
-  const lines: string[] = [];
-  const code = await new Launcher({
-    command: [process.execPath, '--import', 'tsx', PROGRAM, JSON.stringify(trainings)],
-    env: process.env,
-    firstRank: 0,
-    localWorldSize: processes,
-    worldSize: processes,
-    rendezvous: `127.0.0.1:${await freePort()}`,
-    token: 'only for tests',
-    maxRestarts,
-    print: (line) => lines.push(line),
-  }).run();
-  expect(code, lines.join('\n')).toBe(0);
-  const reports = await Promise.all(
-    trainings.map(({ out, report }) =>
-      Promise.all(
-        Array.from(
-          { length: processes },
-          async (_, rank) => JSON.parse(await readFile(join(out, `${report}-${rank}.json`), 'utf8')) as RankReport,
-        ),
-      ),
-    ),
-  );
-  return { reports, lines };
-}
-
-/** Both processes say the same, and what one process says to rounding. */
-function expectAlike(parts: readonly RankReport[], whole: RankReport, relative: number): void {
-  for (const part of parts) {
-    expect(part.state).toEqual(parts[0]!.state);
-    expect(part.metrics).toEqual(parts[0]!.metrics);
-    expect(part.metrics).toHaveLength(whole.metrics.length);
-    for (const name of Object.keys(whole.metrics[0]!)) {
-      const of = ({ metrics }: RankReport): number[] => metrics.map((values) => values[name]!);
-      expectClose(of(part), of(whole), { relative, absolute: 1e-6 });
-    }
-    expectClose([part.bestScore!], [whole.bestScore!], { relative });
-  }
 }
 
 describe('two processes', { timeout: SLOW }, () => {

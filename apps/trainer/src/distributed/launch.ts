@@ -34,9 +34,13 @@ export function printError(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** Tells the launcher, where there is one, which epoch this rank has joined: the next one's number depends on it. */
+/**
+ * Tells the launcher, where there is one, which epoch this rank has joined, as the next one's number depends on it, and
+ * whether the others go on without it.
+ */
 export function tellLauncher(world: World): void {
-  process.send?.({ joined: world.epoch } satisfies JoinedMessage);
+  const isSpared = world.isElastic && !world.isFirst;
+  process.send?.({ joined: world.epoch, isSpared } satisfies JoinedMessage);
 }
 
 /** Words of a command line without some options and their values. */

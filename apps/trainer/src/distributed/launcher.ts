@@ -57,18 +57,27 @@ export class Launcher {
 
   /** Runs a rank to its end, again where it was lost. @returns its last exit code */
   async #supervise(rank: number): Promise<number> {
+    let isSpared = false;
     for (let epoch = 0; ;) {
       const started = this.#start(rank, epoch);
       const end = await started.ended;
+      isSpared ||= started.isSpared;
       if (end.code === 0 || end.code === STOPPED_EXIT_CODE) return end.code;
       const lost = end.signal !== null && this.#failure === undefined && !this.#stopped;
       if (lost && this.#restartsLeft > 0) {
         this.#restartsLeft--;
         epoch = Math.max(0, ...[...this.#ranks.values()].map((other) => other.epoch ?? -1)) + 1;
+        const joins = isSpared ? 'at the end of a round' : `as epoch ${epoch}`;
         this.#options.print(
-          `rank ${rank} was lost (${end.signal}): it is started again and joins as epoch ${epoch}; restarts left: ${this.#restartsLeft}`,
+          `rank ${rank} was lost (${end.signal}): it is started again and joins ${joins}; restarts left: ${this.#restartsLeft}`,
         );
         continue;
+      }
+      // Also one that was started again and did not get in. What fails of its own accord once it is in ends all.
+      if (isSpared && (lost || (!started.isSpared && this.#failure === undefined))) {
+        for (const line of started.lines) this.#options.print(`[rank ${rank}] ${line}`);
+        this.#options.print(`rank ${rank} ${howItEnded(end)}; the others go on without it`);
+        return 0;
       }
       return this.#fail(started, end);
     }
@@ -98,9 +107,7 @@ export class Launcher {
     if (this.#failure !== undefined) return this.#failure;
     this.#failure = code ?? 1;
     for (const line of failed.lines) this.#options.print(`[rank ${failed.rank}] ${line}`);
-    this.#options.print(
-      `rank ${failed.rank} ${signal === null ? `failed with exit code ${code}` : `was ended by ${signal}`}; the others are ended too`,
-    );
+    this.#options.print(`rank ${failed.rank} ${howItEnded({ code, signal })}; the others are ended too`);
     const others = [...this.#ranks.values()].filter((rank) => rank !== failed);
     const timers = (['SIGTERM', 'SIGKILL'] as const).map((name, i) =>
       setTimeout(
@@ -113,4 +120,8 @@ export class Launcher {
     void Promise.all(others.map(({ ended }) => ended)).then(() => timers.forEach(clearTimeout));
     return this.#failure;
   }
+}
+
+function howItEnded({ code, signal }: RankEnd): string {
+  return signal === null ? `failed with exit code ${code}` : `was ended by ${signal}`;
 }

@@ -16,6 +16,8 @@ export class RankProcess {
   readonly ended: Promise<RankEnd>;
   /** The epoch that it has joined last; undefined before. */
   epoch: number | undefined;
+  /** Whether the others go on without it when it ends. */
+  isSpared = false;
   readonly #child: ChildProcess;
   readonly #lines: string[] = [];
 
@@ -38,7 +40,9 @@ export class RankProcess {
       stdio: ['ignore', speaks ? 'inherit' : 'pipe', 'pipe', 'ipc'],
     });
     this.#child.on('message', (message) => {
-      if (isJoined(message)) this.epoch = message.joined;
+      if (!isJoined(message)) return;
+      this.epoch = message.joined;
+      this.isSpared = message.isSpared ?? false;
     });
     forEachLine(this.#child.stderr, onError);
     forEachLine(this.#child.stdout, (line) => {
@@ -72,6 +76,8 @@ export class RankProcess {
 export interface JoinedMessage {
   /** The epoch. */
   readonly joined: number;
+  /** Whether the others can do without it. */
+  readonly isSpared?: boolean;
 }
 
 function isJoined(message: unknown): message is JoinedMessage {

@@ -5,10 +5,20 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { environment } from '../config.ts';
 import type { Metrics, Stage } from '../stage.ts';
+import { ClipStage } from '../stages/clip-stage.ts';
 import { GptStage } from '../stages/gpt-stage.ts';
+import { PreviewStage } from '../stages/preview-stage.ts';
 import { sharedPictureTokens } from '../stages/token-cache.ts';
 import { VqganStage } from '../stages/vqgan-stage.ts';
-import { loadFrozenModels, openPictures, recordedLine, tinyGptTraining, tinyVqganTraining } from '../tiny-trainings.ts';
+import {
+  loadFrozenModels,
+  openPictures,
+  recordedLine,
+  tinyClipTraining,
+  tinyGptTraining,
+  tinyPreviewTraining,
+  tinyVqganTraining,
+} from '../tiny-trainings.ts';
 import { runTraining, type LoopOptions } from '../training-loop.ts';
 import { tellLauncher } from './launch.ts';
 import { readRank } from './rank-environment.ts';
@@ -16,12 +26,12 @@ import { World } from './world.ts';
 
 /** One training of this file. */
 export interface RankTraining {
-  readonly stage: 'vqgan' | 'gpt';
+  readonly stage: 'clip' | 'vqgan' | 'gpt' | 'preview';
   /** Changes of the tiny settings. */
   readonly settings: object;
   readonly pictures: string;
   readonly imageSize: number;
-  /** Folder of frozen models, for `gpt`. */
+  /** Folder of frozen models, for `gpt` and `preview`. */
   readonly models: string;
   readonly out: string;
   /** Names its report. */
@@ -34,6 +44,8 @@ export interface RankTraining {
   /** This rank ends itself by SIGKILL, once, after `killAfter` steps of all. */
   readonly killRank?: number;
   readonly killAfter?: number;
+  /** A rank that was started again asks to stop after two steps. */
+  readonly stopsWhenBack?: boolean;
 }
 
 /** What a rank says of a training. */
@@ -44,23 +56,42 @@ export interface RankReport {
   readonly finished: boolean;
   readonly bestScore: number | null;
   readonly epoch: number;
+  /** What its progress line printed, where steps are local: each process says its own. */
+  readonly said: readonly string[];
 }
 
 /** Runs a training of this world. */
 export async function trainTiny(training: RankTraining, world: World): Promise<RankReport> {
   const { pictures, imageSize, held = 0, out } = training;
-  const dataset = await openPictures(pictures, imageSize);
+  const dataset = await openPictures(pictures, imageSize, training.stage === 'clip');
   const heldFiles = new Set(dataset.files.slice(0, held));
   const own = dataset.subset((file) => !heldFiles.has(file));
   const validation = held > 0 ? dataset.subset((file) => heldFiles.has(file)) : undefined;
   try {
+    if (training.stage === 'clip') {
+      const settings = tinyClipTraining(training.settings);
+      return await report(ClipStage.create(settings, own, validation, world), settings, training, world);
+    }
     if (training.stage === 'vqgan') {
       const settings = tinyVqganTraining(training.settings);
       const none = { network: { kind: 'none' }, weights: {} } as const;
       return await report(new VqganStage(settings, none, own, validation, undefined, world), settings, training, world);
     }
-    const settings = tinyGptTraining(training.settings);
     const frozen = await loadFrozenModels(training.models);
+    if (training.stage === 'preview') {
+      const settings = tinyPreviewTraining(training.settings);
+      const perceptual = { network: { kind: 'none' }, weights: {} } as const;
+      const sources = { vqgan: frozen.vqgan, perceptual, training: own, ...(validation && { validation }) };
+      const keeping = {
+        folder: join(out, 'cache'),
+        root: pictures,
+        line: recordedLine().line,
+        checkStop: () => undefined,
+      };
+      const stage = await PreviewStage.create(settings, sources, keeping, world);
+      return await report(stage, settings, training, world);
+    }
+    const settings = tinyGptTraining(training.settings);
     const cache = { folder: join(out, 'cache'), root: pictures, threads: 1, line: recordedLine().line };
     const tokens = await sharedPictureTokens(own, frozen, cache, world);
     const heldTokens = validation && (await sharedPictureTokens(validation, frozen, cache, world));
@@ -78,28 +109,32 @@ export async function trainTiny(training: RankTraining, world: World): Promise<R
 async function report<B>(
   stage: Stage<B>,
   settings: LoopOptions['settings'],
-  { out, stopAfter, stoppingRank = 0, killRank, killAfter }: RankTraining,
+  { out, stopAfter, stoppingRank = 0, killRank, killAfter, stopsWhenBack }: RankTraining,
   world: World,
   introduce?: () => Promise<void>,
 ): Promise<RankReport> {
   const metrics: Metrics[] = [];
   let steps = 0;
+  const started = readRank(environment())?.epoch;
+  const { line, lines } = recordedLine();
   const { finished, progress } = await runTraining(stage, {
     out,
     settings,
     identity: 'test',
     world,
-    progress: recordedLine().line,
+    progress: line,
     onStep: (globalStep, values) => {
       steps = globalStep;
       metrics.push(values);
-      if (world.epoch === 0 && world.rank === killRank && steps === killAfter) process.kill(process.pid, 'SIGKILL');
+      if (started === 0 && world.rank === killRank && steps === killAfter) process.kill(process.pid, 'SIGKILL');
     },
-    stopRequested: () => steps === stopAfter && world.rank === stoppingRank,
+    stopRequested: () =>
+      (steps === stopAfter && world.rank === stoppingRank) ||
+      (stopsWhenBack === true && started! > 0 && metrics.length >= 2),
     rejoin: async () => {
-      await world.rejoin();
+      const { introduces } = await world.rejoin();
       tellLauncher(world);
-      await introduce?.();
+      if (introduces) await introduce?.();
     },
   });
   const hash = ({ buffer, byteOffset, byteLength }: ArrayBufferView): string =>
@@ -108,15 +143,21 @@ async function report<B>(
       .digest('hex');
   const state = Object.fromEntries(Array.from(stage.state().tensors, ([name, { data }]) => [name, hash(data)]));
   await stage.close();
-  return { metrics, state, finished, bestScore: progress.bestScore, epoch: world.epoch };
+  const said = settings.localSteps ? lines : [];
+  return { metrics, state, finished, bestScore: progress.bestScore, epoch: world.epoch, said };
 }
+
+const LATE_MS = 5000;
 
 const [, script, trainings] = process.argv;
 if (script === import.meta.filename && trainings !== undefined) {
   const rank = readRank(environment());
-  const world = rank ? await World.join(rank) : World.alone();
+  const list = JSON.parse(trainings) as RankTraining[];
+  const isElastic = list.some(({ settings }) => 'localSteps' in settings);
+  const world = rank ? (isElastic ? World.elastic(rank) : await World.join(rank)) : World.alone();
+  await world.enter(LATE_MS);
   tellLauncher(world);
-  for (const training of JSON.parse(trainings) as RankTraining[]) {
+  for (const training of list) {
     const result = await trainTiny(training, world);
     await mkdir(training.out, { recursive: true });
     await writeFile(join(training.out, `${training.report}-${world.rank}.json`), JSON.stringify(result));

@@ -29,6 +29,14 @@ it.each([1, 3])('exchanges numbers, texts and bits among %i', async (size) => {
   expect(await each((world) => world.means({ a: world.rank }))).toEqual(all.map(() => ({ a: (size - 1) / 2 })));
   expect(await each((world) => world.any(world.rank === size - 1))).toEqual(all.map(() => true));
   expect(await each((world) => world.any(false))).toEqual(all.map(() => false));
+  const rows = await each((world) => world.gather(Float32Array.of(world.rank, 10 + world.rank)));
+  expect(rows.map((all) => [...all])).toEqual(all.map(() => all.flatMap(({ rank }) => [rank, 10 + rank])));
+  const forAll = Float32Array.from({ length: 2 * size }, (_, i) => i);
+  const own = await each((world) => world.sumOfOwn(forAll.map((value) => value + 100 * world.rank)));
+  const hundreds = 50 * size * (size - 1);
+  expect(own.map((sums) => [...sums])).toEqual(
+    all.map(({ rank }) => [2 * rank * size + hundreds, (2 * rank + 1) * size + hundreds]),
+  );
   const text = { name: 'Käse', list: [1, null] };
   expect(await each((world) => world.share(world.rank === size - 1 ? text : null, size - 1))).toEqual(
     all.map(() => text),

@@ -1,28 +1,19 @@
-import {
-  CLIP_PRESETS,
-  clipConfigSchema,
-  encodeImage,
-  encodeText,
-  fromSignedPixels,
-  logitScale,
-  normalizeRows,
-  type ClipConfig,
-} from '@clip-gen/clip';
+import { CLIP_PRESETS, clipConfigSchema, type ClipConfig } from '@clip-gen/clip';
 import type { ImageBatch, ImageDataset } from '@clip-gen/datasets';
-import { ClipGenError } from '@clip-gen/errors';
-import { concat, GraphBuilder, slice, type Value } from '@clip-gen/graph';
 import type { RgbImage } from '@clip-gen/image';
-import { contrastive } from '@clip-gen/losses';
-import { Scope, type ParameterSpec } from '@clip-gen/nn';
-import { tensor, type Tensor } from '@clip-gen/tensor';
+import { emptyTensor, tensor, type Tensor } from '@clip-gen/tensor';
 import { createClipTokenizer, cutVocabulary, tokenizerToJson, type ClipTokenizer } from '@clip-gen/tokenizer';
 import type { ClipTraining } from '../config.ts';
-import { batchShare, wholeBatches } from '../distributed/batch-share.ts';
+import { batchShare, wholeBatches, type BatchShare } from '../distributed/batch-share.ts';
+import type { GradientReduction } from '../distributed/gradient-reduction.ts';
 import { World } from '../distributed/world.ts';
 import { oneOptimizerNotes, parseNotes } from '../saved-state.ts';
 import type { Metrics, ModelFiles, Stage, StageState, StepContext, Validation } from '../stage.ts';
-import { outputGradients, scalarOf, StepGraph } from '../step-graph.ts';
-import { Trainable } from '../trainable.ts';
+import { scalarOf, StepGraph, trainingCuts } from '../step-graph.ts';
+import { gradientName, Trainable } from '../trainable.ts';
+import { contrastiveGraph, divisibleGraph, encodingGraph, ROWS, rowsLossGraph } from './clip-graphs.ts';
+import { DividedContrast, joinedRows, type Comparison } from './divided-contrast.ts';
+import { padBatch } from './pad-batch.ts';
 
 const LOGIT_SCALE = 'logit_scale';
 /** openai/CLIP never scales similarities by more than 100. */
@@ -33,8 +24,11 @@ export class ClipStage implements Stage<ImageBatch> {
   readonly name = 'clip';
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
+  readonly #share: BatchShare;
   readonly #trainable: Trainable;
+  readonly #contrast: DividedContrast;
   #training: StepGraph | undefined;
+  #encoding: StepGraph | undefined;
   #evaluation: StepGraph | undefined;
 
   private constructor(
@@ -45,15 +39,17 @@ export class ClipStage implements Stage<ImageBatch> {
     readonly validation: ImageDataset | undefined,
     readonly world: World,
   ) {
-    this.batchSize = settings.batchSize;
-    this.stepsPerEpoch = wholeBatches(training.length, batchShare(settings, world));
-    this.#trainable = new Trainable(contrastiveGraph(config, settings.batchSize).specs, settings);
+    this.#share = batchShare(settings, world);
+    this.batchSize = this.#share.whole;
+    this.stepsPerEpoch = wholeBatches(training.length, this.#share);
+    this.#trainable = new Trainable(contrastiveGraph(config, this.#share.run).specs, settings);
+    this.#contrast = new DividedContrast(this.#share, config.embeddingSize, settings.threads, world);
   }
 
   /**
    * Cuts the vocabulary to the captions of the training pictures, unless the settings ask for all of OpenAI's.
    *
-   * @throws invalid_argument for a batch that is divided: its loss compares every caption with every picture
+   * @throws invalid_argument for fewer pictures than a batch
    */
   static create(
     settings: ClipTraining,
@@ -61,7 +57,6 @@ export class ClipStage implements Stage<ImageBatch> {
     validation?: ImageDataset,
     world = World.alone(),
   ): ClipStage {
-    ClipStage.check(settings, world);
     const whole = createClipTokenizer();
     const config = ClipStage.config(settings);
     if (settings.vocabularySize === 0) {
@@ -73,53 +68,59 @@ export class ClipStage implements Stage<ImageBatch> {
     return new ClipStage(settings, { ...config, text }, tokenizer, training, validation, world);
   }
 
-  /** @throws invalid_argument for a batch that is divided */
-  static check({ accumulate, batchSize }: ClipTraining, { size }: World): void {
-    if (accumulate * size === 1) return;
-    throw new ClipGenError(
-      'invalid_argument',
-      `clip compares every picture with every caption of a batch, which one process must hold: train it without --nproc and ` +
-        `--accumulate, e.g. with --set batchSize=${batchSize * accumulate * size}`,
-    );
-  }
-
   static config(settings: ClipTraining): ClipConfig {
     const { model } = settings;
     return typeof model === 'string' ? clipConfigSchema.parse(CLIP_PRESETS[model]) : model;
   }
 
   batches(epoch: number, startStep: number): AsyncIterable<ImageBatch> {
-    const { batchSize, seed, augmentation } = this.settings;
-    return this.training.batches({ batchSize, training: true, seed, epoch, startStep, augmentation });
+    const { seed, augmentation } = this.settings;
+    const options = { batchSize: this.batchSize, part: this.#part, seed, epoch, startStep, augmentation };
+    return this.training.batches({ ...options, training: true });
   }
 
   async step(batch: ImageBatch, { learningRate, onChange }: StepContext): Promise<Metrics> {
-    this.#training ??= await StepGraph.compile(
-      contrastiveGraph(this.config, this.batchSize).graph,
-      this.settings.threads,
-    );
-    const feeds = { images: batch.images, tokens: this.#tokens(batch.captions!) };
-    const outputs = await this.#training.run(this.#trainable.values, feeds, this.#trainable.into());
-    const { skipped } = await this.#trainable.step(learningRate, this.world, onChange);
+    const reduction = this.#trainable.reduction(this.world);
+    const feeds = this.#feeds(batch);
+    const isWhole = this.world.size * this.#share.runs === 1;
+    const own = isWhole ? await this.#stepWhole(feeds[0]!, reduction) : await this.#stepDivided(feeds, reduction);
+    const [{ loss }, { skipped }] = await Promise.all([
+      this.world.means({ loss: own }),
+      this.#trainable.step(learningRate, reduction, onChange),
+    ]);
     const scale = this.#trainable.arena.values.get(LOGIT_SCALE)!.data;
     scale[0] = Math.min(scale[0]!, MAX_LOGIT_SCALE);
-    return { loss: scalarOf(outputs, 'loss'), scale: Math.exp(scale[0]), ...(skipped ? { skipped: 1 } : {}) };
+    return { loss, scale: Math.exp(scale[0]), ...(skipped ? { skipped: 1 } : {}) };
   }
 
   /** Whole batches only: the loss depends on how many captions there are to choose from. None of fewer than two. */
   async validate(): Promise<Validation | undefined> {
-    const batchSize = Math.min(this.batchSize, this.validation?.length ?? 0);
-    if (!this.validation || batchSize < 2) return undefined;
-    this.#evaluation ??= await StepGraph.compile(forward(this.config, batchSize).graph, this.settings.threads);
-    let loss = 0;
-    let batches = 0;
-    for await (const batch of this.validation.batches({ batchSize, training: false })) {
-      if (batches === this.settings.validationBatches || batch.images.shape[0] !== batchSize) break;
-      const feeds = { images: batch.images, tokens: this.#tokens(batch.captions!) };
-      loss += scalarOf(await this.#evaluation.run(Object.fromEntries(this.#trainable.weights), feeds), 'loss');
-      batches++;
-    }
+    const { whole, own } = this.#share;
+    const count = this.validation?.length ?? 0;
+    const pictures = Math.min(whole, count);
+    if (!this.validation || pictures < 2) return undefined;
+    const { threads, validationBatches } = this.settings;
+    const batches = Math.min(validationBatches, Math.max(1, Math.floor(count / whole)));
     if (batches === 0) return undefined;
+    const values = Object.fromEntries(this.#trainable.weights);
+    const width = this.config.embeddingSize;
+    this.#evaluation ??= await StepGraph.compile(rowsLossGraph(pictures, width), threads);
+    const parts = this.validation.batches({ batchSize: whole, part: this.#part, training: false });
+    let loss = 0;
+    for (let i = 0; i < batches; i++) {
+      // Of a batch that is not full, a process may have few pictures or none: zeros stand for them, after all others.
+      const part = (await parts.next()).value;
+      const images = padBatch(part?.images ?? emptyTensor('float32', [0, ...this.#imageShape]), own);
+      const captions = [...(part?.captions ?? []), ...new Array<string>(own).fill('')].slice(0, own);
+      const rows = await this.#encode(values, this.#feeds({ images, captions }));
+      const feeds: Record<string, Tensor> = {};
+      for (const name of ROWS) {
+        const all = await this.world.gather(joinedRows(rows, name));
+        feeds[name] = tensor('float32', [pictures, width], all.slice(0, pictures * width));
+      }
+      loss += scalarOf(await this.#evaluation.run(values, feeds), 'loss');
+    }
+    await parts.return(undefined);
     const score = loss / batches;
     return { score, metrics: { loss: score } };
   }
@@ -143,60 +144,88 @@ export class ClipStage implements Stage<ImageBatch> {
 
   async close(): Promise<void> {
     await this.#training?.close();
+    await this.#encoding?.close();
     await this.#evaluation?.close();
+    await this.#contrast.close();
   }
 
-  /** Captions as int64 ids (B, context); what does not fit is cut. */
-  #tokens(captions: readonly string[]): Tensor<'int64'> {
-    const { contextLength } = this.config.text;
-    const ids = new BigInt64Array(captions.length * contextLength);
-    captions.forEach((caption, row) => {
-      const tokens = this.tokenizer.tokenize(caption, { contextLength, truncate: true });
-      tokens.forEach((token, i) => (ids[row * contextLength + i] = BigInt(token)));
+  /** A batch that one run has: one graph. @returns the loss */
+  async #stepWhole(feeds: Tensors, reduction: GradientReduction): Promise<number> {
+    const { settings, config } = this;
+    this.#training ??= await StepGraph.compile(
+      contrastiveGraph(config, this.#share.run).graph,
+      settings.threads,
+      trainingCuts(this.#trainable.groups, this.world),
+    );
+    const onGroup = (bucket: number): void => reduction.written(0, bucket);
+    const outputs = await this.#training.run(this.#trainable.values, feeds, this.#trainable.into(), onGroup);
+    return scalarOf(outputs, 'loss');
+  }
+
+  /**
+   * Pictures and captions of every run and process are compared with each other: the graph stops when it has encoded
+   * its own, and goes on with the gradients that arrive there.
+   *
+   * @returns the loss of this process's rows
+   */
+  async #stepDivided(runs: readonly Tensors[], reduction: GradientReduction): Promise<number> {
+    const { values, groups } = this.#trainable;
+    const cuts = trainingCuts(groups, this.world);
+    this.#training ??= await StepGraph.compile(divisibleGraph(this.config, this.#share.run), this.settings.threads, {
+      ...cuts,
+      groups: [{ outputs: ROWS, apart: true }, ...groups],
     });
-    return tensor('int64', [captions.length, contextLength], ids);
+    const scale = gradientName(LOGIT_SCALE);
+    const into = { [scale]: this.#trainable.into()[scale]! };
+    const compare = (rows: readonly Tensors[]): Promise<Comparison> => this.#contrast.compare(values, rows, into);
+    // The rows of every run are needed before the gradients of any: with several, each is encoded twice.
+    let compared = runs.length > 1 ? await compare(await this.#encode(values, runs)) : undefined;
+    for (const [run, feeds] of runs.entries()) {
+      await this.#training.run(values, feeds, this.#trainable.into(run), async (group, written) => {
+        if (group > 0) return reduction.written(run, group - 1);
+        compared ??= await compare([written]);
+        return compared.cotangents[run]!;
+      });
+    }
+    return compared!.loss;
+  }
+
+  /** Unit rows of both towers, of each run. */
+  async #encode(values: Tensors, runs: readonly Tensors[]): Promise<Tensors[]> {
+    this.#encoding ??= await StepGraph.compile(encodingGraph(this.config, this.#share.run), this.settings.threads);
+    const rows: Tensors[] = [];
+    for (const feeds of runs) rows.push(await this.#encoding.run(values, feeds));
+    return rows;
+  }
+
+  /** What each run of the graph is fed of this process's part of a batch. Captions that do not fit are cut. */
+  #feeds({ images, captions }: Pick<ImageBatch, 'images' | 'captions'>): Tensors[] {
+    const { runs, run } = this.#share;
+    const { contextLength } = this.config.text;
+    const values = images.data.length / (runs * run);
+    return Array.from({ length: runs }, (_, i) => {
+      const ids = new BigInt64Array(run * contextLength);
+      captions!.slice(i * run, (i + 1) * run).forEach((caption, row) => {
+        const tokens = this.tokenizer.tokenize(caption, { contextLength, truncate: true });
+        tokens.forEach((token, t) => (ids[row * contextLength + t] = BigInt(token)));
+      });
+      const own = images.data.subarray(i * run * values, (i + 1) * run * values);
+      return {
+        images: tensor('float32', [run, ...this.#imageShape], own),
+        tokens: tensor('int64', [run, contextLength], ids),
+      };
+    });
+  }
+
+  get #imageShape(): readonly number[] {
+    const { imageSize } = this.config.vision;
+    return [3, imageSize, imageSize];
+  }
+
+  /** This process's part of each batch. */
+  get #part(): { readonly index: number; readonly count: number } {
+    return { index: this.world.rank, count: this.world.size };
   }
 }
 
-interface Forward {
-  readonly graph: GraphBuilder;
-  readonly scope: Scope;
-  readonly loss: Value;
-}
-
-function forward(config: ClipConfig, batch: number): Forward {
-  const graph = new GraphBuilder('clip-step');
-  const scope = new Scope(graph);
-  const { imageSize } = config.vision;
-  const images = graph.input('images', 'float32', [batch, 3, imageSize, imageSize]);
-  const tokens = graph.input('tokens', 'int64', [batch, config.text.contextLength]);
-  const imageRows = normalizeRows(inChunks(images, (part) => encodeImage(scope, config, fromSignedPixels(part))));
-  const textRows = normalizeRows(inChunks(tokens, (part) => encodeText(scope, config, part)));
-  const loss = contrastive(imageRows, textRows, logitScale(scope));
-  graph.output('loss', loss);
-  return { graph, scope, loss };
-}
-
-/** Rows that a tower encodes at a time: with more, what one operator writes has left the cache when the next reads it. */
-const CHUNK = 32;
-
-/** `encode` of (B, …) in chunks of rows, put together again. */
-function inChunks(rows: Value, encode: (part: Value) => Value): Value {
-  const batch = rows.shape[0] as number;
-  if (batch <= CHUNK) return encode(rows);
-  const parts: Value[] = [];
-  for (let start = 0; start < batch; start += CHUNK) {
-    parts.push(encode(slice(rows, 0, start, Math.min(batch, start + CHUNK))));
-  }
-  return concat(parts, 0);
-}
-
-function contrastiveGraph(config: ClipConfig, batch: number): { graph: GraphBuilder; specs: readonly ParameterSpec[] } {
-  const { graph, scope, loss } = forward(config, batch);
-  outputGradients(
-    graph,
-    loss,
-    graph.parameters.map((parameter) => parameter.name),
-  );
-  return { graph, specs: scope.specs };
-}
+type Tensors = Readonly<Record<string, Tensor>>;

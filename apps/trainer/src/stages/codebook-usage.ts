@@ -2,6 +2,7 @@ import { RandomStream } from '@clip-gen/rng';
 import type { ParameterArena } from '@clip-gen/optimizer';
 import { emptyTensor, type Tensor } from '@clip-gen/tensor';
 import type { World } from '../distributed/world.ts';
+import type { RoundEnd } from '../stage.ts';
 import { STREAMS } from '../streams.ts';
 
 const CODEBOOK = 'quantizer.embedding.weight';
@@ -13,6 +14,8 @@ const CODEBOOK = 'quantizer.embedding.weight';
 export class CodebookUsage {
   /** How often each code was chosen since the window began, int32 (K). */
   readonly tensor: Tensor<'int32'>;
+  /** What this process counted since all met. */
+  readonly #own: Float32Array;
 
   constructor(
     codebookSize: number,
@@ -20,6 +23,7 @@ export class CodebookUsage {
     readonly seed: number,
   ) {
     this.tensor = emptyTensor('int32', [codebookSize]);
+    this.#own = new Float32Array(codebookSize);
   }
 
   get counts(): Tensor<'int32'>['data'] {
@@ -33,6 +37,48 @@ export class CodebookUsage {
     for (const { data } of tokens) for (const token of data as BigInt64Array) fresh[Number(token)]!++;
     await world.sum(fresh);
     for (let code = 0; code < counts.length; code++) counts[code]! += fresh[code]!;
+    if (world.size === 1) fresh.forEach((count, code) => (this.#own[code]! += count));
+  }
+
+  /**
+   * The end of a round of local steps, in each of which a process counted its own batch: all counts become those of all.
+   * Where a window ended with one of the steps, unused codes move to latents of the root's last batch.
+   *
+   * @param latents those of the root's, at the root alone
+   */
+  async settle(
+    arena: ParameterArena,
+    latents: { readonly rows: Tensor<'float32'>; readonly tokens: Tensor } | undefined,
+    world: World,
+    { root, from, steps }: RoundEnd,
+  ): Promise<void> {
+    const { counts } = this;
+    const all = this.#own.slice();
+    await world.sum(all);
+    for (let code = 0; code < counts.length; code++) counts[code]! += all[code]! - this.#own[code]!;
+    this.adopted();
+    if (!Array.from({ length: steps }, (_, i) => from + i).some((step) => this.isDue(step))) return;
+    if (latents) this.revive(arena, latents.rows, latents.tokens, from + steps - 1);
+    else this.#forgetUnused(arena);
+    const averages = arena.averages.get(CODEBOOK);
+    await world.broadcast([arena.values.get(CODEBOOK)!, ...(averages ? [averages] : [])], root);
+  }
+
+  /** The counts have come from another process. */
+  adopted(): void {
+    this.#own.fill(0);
+  }
+
+  /** What `revive` does to the moments, where another process does the rest. */
+  #forgetUnused(arena: ParameterArena): void {
+    const moments = [arena.firstMoments.get(CODEBOOK)!, arena.secondMoments.get(CODEBOOK)!];
+    for (const { data, shape } of moments) {
+      const width = shape[1]!;
+      this.counts.forEach((count, code) => {
+        if (count === 0) data.fill(0, code * width, (code + 1) * width);
+      });
+    }
+    this.counts.fill(0);
   }
 
   /** Share of the codes that were chosen since the window began. */

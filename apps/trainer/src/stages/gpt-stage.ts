@@ -10,9 +10,18 @@ import { batchShare, wholeBatches, type BatchShare } from '../distributed/batch-
 import { World } from '../distributed/world.ts';
 import { requireWeights, type FrozenModel } from '../frozen-weights.ts';
 import { oneOptimizerNotes, parseNotes } from '../saved-state.ts';
-import type { Metrics, ModelFiles, Stage, StageState, StepContext, TensorFile, Validation } from '../stage.ts';
+import type {
+  Metrics,
+  ModelFiles,
+  RoundState,
+  Stage,
+  StageState,
+  StepContext,
+  TensorFile,
+  Validation,
+} from '../stage.ts';
 import { MeanScalars } from '../mean-scalars.ts';
-import { scalarOf, StepGraph } from '../step-graph.ts';
+import { scalarOf, StepGraph, trainingCuts } from '../step-graph.ts';
 import { STREAMS } from '../streams.ts';
 import { Trainable } from '../trainable.ts';
 import { disturbCondition } from './disturb-condition.ts';
@@ -35,6 +44,9 @@ export class GptStage implements Stage<GptBatch> {
   readonly config: GptConfig;
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
+  /** With whom each step is exchanged: nobody where steps are local. */
+  readonly world: World;
+  readonly #everyone: World;
   readonly #share: BatchShare;
   readonly #trainable: Trainable;
   readonly #values: Readonly<Record<string, Tensor>>;
@@ -53,11 +65,13 @@ export class GptStage implements Stage<GptBatch> {
     readonly frozen: FrozenModels,
     readonly training: PictureTokens,
     readonly validation?: PictureTokens,
-    readonly world = World.alone(),
+    everyone = World.alone(),
     start?: FrozenModel<GptConfig>,
   ) {
     this.config = GptStage.config(settings, frozen);
-    this.#share = batchShare(settings, world);
+    this.#everyone = everyone;
+    this.world = settings.localSteps ? World.alone() : everyone;
+    this.#share = batchShare(settings, everyone);
     this.batchSize = this.#share.whole;
     this.stepsPerEpoch = wholeBatches(training.tokens.shape[0]!, this.#share);
     const { specs } = this.#trainingGraph();
@@ -126,22 +140,27 @@ export class GptStage implements Stage<GptBatch> {
   }
 
   async step({ rows }: GptBatch, { globalStep, learningRate, onChange }: StepContext): Promise<Metrics> {
-    this.#training ??= await StepGraph.compile(this.#trainingGraph().graph, this.settings.threads);
+    this.#training ??= await StepGraph.compile(
+      this.#trainingGraph().graph,
+      this.settings.threads,
+      trainingCuts(this.#trainable.groups, this.world),
+    );
     const { first, runs, run: size } = this.#share;
     const noise = { ...this.settings, codes: this.config.vocabularySize };
     const losses = new MeanScalars(['loss', 'embedding']);
+    const reduction = this.#trainable.reduction(this.world);
     for (let run = 0; run < runs; run++) {
       const place = first + run * size;
       const { tokens, condition } = this.#feeds(this.training, rows.slice(run * size, (run + 1) * size));
       const previous = disturbedTokens(tokens, this.training.tokens, noise, globalStep, place);
       disturbCondition(condition, this.settings, globalStep, place);
       const feeds = { tokens, previous, condition };
-      losses.add(await this.#training.run(this.#values, feeds, this.#trainable.into(run)));
-      this.#trainable.accumulate(run);
+      const onGroup = (bucket: number): void => reduction.written(run, bucket);
+      losses.add(await this.#training.run(this.#values, feeds, this.#trainable.into(run), onGroup));
     }
     const [{ loss, ...others }, { skipped, norm }] = await Promise.all([
       losses.means(this.world),
-      this.#trainable.step(learningRate, this.world, onChange),
+      this.#trainable.step(learningRate, reduction, onChange),
     ]);
     return { loss: loss!, norm, ...others, ...(skipped ? { skipped: 1 } : {}) };
   }
@@ -151,7 +170,7 @@ export class GptStage implements Stage<GptBatch> {
     if (batches.length === 0) return undefined;
     let loss = 0;
     for (const rows of batches) loss += scalarOf(await this.#evaluate(rows), 'cross_entropy');
-    const { score } = await this.world.means({ score: loss / batches.length });
+    const { score } = await this.#everyone.means({ score: loss / batches.length });
     return { score, metrics: { cross_entropy: score } };
   }
 
@@ -169,6 +188,10 @@ export class GptStage implements Stage<GptBatch> {
 
   state(): StageState {
     return { tensors: this.#trainable.tensors('gpt'), notes: { steps: this.#trainable.steps } };
+  }
+
+  get rounds(): RoundState {
+    return { trainables: [this.#trainable], shared: [] };
   }
 
   restore(tensors: ReadonlyMap<string, Tensor>, notes: Readonly<Record<string, unknown>>): void {

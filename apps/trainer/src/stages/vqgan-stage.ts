@@ -5,12 +5,13 @@ import { VQGAN_PRESETS, vqganConfigSchema, type VqganConfig } from '@clip-gen/vq
 import { z } from 'zod';
 import type { VqganTraining } from '../config.ts';
 import { batchShare, wholeBatches, type BatchShare } from '../distributed/batch-share.ts';
+import type { GradientReduction } from '../distributed/gradient-reduction.ts';
 import { World } from '../distributed/world.ts';
 import { requireWeights, type FrozenModel } from '../frozen-weights.ts';
 import { parseNotes, savedTensor, stepCounts } from '../saved-state.ts';
-import type { Metrics, ModelFiles, Stage, StageState, StepContext, Validation } from '../stage.ts';
+import type { Metrics, ModelFiles, RoundState, Stage, StageState, StepContext, Validation } from '../stage.ts';
 import { MeanScalars } from '../mean-scalars.ts';
-import { StepGraph } from '../step-graph.ts';
+import { StepGraph, trainingCuts } from '../step-graph.ts';
 import { Trainable } from '../trainable.ts';
 import { CodebookUsage } from './codebook-usage.ts';
 import { DiscriminatorStatistics } from './discriminator-statistics.ts';
@@ -42,12 +43,23 @@ const notesSchema = z.strictObject({
   batches: stepCounts,
 });
 
+/** What the runs of the discriminator's graph gave. */
+interface Verdict {
+  readonly results: readonly Record<string, Tensor>[];
+  readonly reduction: GradientReduction;
+}
+
 /** VQGAN training (arXiv 2203.00386, section 3.1): images alone. */
 export class VqganStage implements Stage<ImageBatch> {
   readonly name = 'vqgan';
   readonly config: VqganConfig;
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
+  /** With whom each step is exchanged: nobody where steps are local. */
+  readonly world: World;
+  readonly #everyone: World;
+  /** Where steps are local: the latents of the last one. */
+  #latents: { readonly rows: readonly Tensor<'float32'>[]; readonly tokens: readonly Tensor[] } | undefined;
   readonly #share: BatchShare;
   /** What the first optimiser moves: encoder, codebook and decoder, or the decoder alone. */
   readonly #generator: Trainable;
@@ -75,11 +87,13 @@ export class VqganStage implements Stage<ImageBatch> {
     readonly training: ImageDataset,
     readonly validation?: ImageDataset,
     readonly tokensOf?: FrozenModel<VqganConfig>,
-    readonly world = World.alone(),
+    everyone = World.alone(),
   ) {
     const { adversarial, reviveSteps, seed } = settings;
     this.config = VqganStage.config(settings);
-    this.#share = batchShare(settings, world);
+    this.#everyone = everyone;
+    this.world = settings.localSteps ? World.alone() : everyone;
+    this.#share = batchShare(settings, everyone);
     this.batchSize = this.#share.whole;
     this.stepsPerEpoch = wholeBatches(training.length, this.#share);
     const { specs } = this.#generatorGraph('plain');
@@ -119,7 +133,7 @@ export class VqganStage implements Stage<ImageBatch> {
 
   batches(epoch: number, startStep: number): AsyncIterable<ImageBatch> {
     const { seed, augmentation } = this.settings;
-    const part = { index: this.world.rank, count: this.world.size };
+    const part = { index: this.#everyone.rank, count: this.#everyone.size };
     const options = { batchSize: this.batchSize, part, seed, epoch, startStep, augmentation };
     return this.training.batches({ ...options, training: true });
   }
@@ -127,13 +141,14 @@ export class VqganStage implements Stage<ImageBatch> {
   async step(batch: ImageBatch, { epoch, globalStep, learningRate, onChange }: StepContext): Promise<Metrics> {
     const joined = this.#discriminator !== undefined && epoch >= this.settings.adversarial.startEpoch;
     const losses = new MeanScalars(LOSSES);
-    const runs = await this.#runGenerator(this.#runsOf(batch), joined);
+    const reduction = this.#generator.reduction(this.world);
+    const runs = await this.#runGenerator(this.#runsOf(batch), joined, reduction);
     for (const outputs of runs) losses.add(outputs);
     // The discriminator needs the pictures alone: it computes while the generator's gradients are reduced.
-    const [means, { skipped }, verdicts] = await Promise.all([
+    const [means, { skipped }, verdict] = await Promise.all([
       losses.means(this.world),
-      this.#generator.step(learningRate, this.world, onChange),
-      joined ? this.#runDiscriminator(batch) : [],
+      this.#generator.step(learningRate, reduction, onChange),
+      joined ? this.#runDiscriminator(batch) : undefined,
     ]);
     const tokens = runs.map((outputs) => outputs['tokens']!);
     if (!skipped) await this.#usage.count(tokens, this.world);
@@ -145,14 +160,18 @@ export class VqganStage implements Stage<ImageBatch> {
       codes: this.#usage.used,
       ...others,
     };
-    // What a broken step made must reach neither the codes nor the discriminator.
-    if (skipped) return { ...metrics, skipped: 1 };
-    if (joined) {
-      for (const outputs of runs) await this.#statistics.update(outputs, 'fake', this.world);
-      Object.assign(metrics, await this.#stepDiscriminator(verdicts, learningRate));
+    if (skipped) {
+      // What a broken step made must reach neither the codes nor the discriminator.
+      await verdict?.reduction.norm();
+      return { ...metrics, skipped: 1 };
     }
-    if (this.#usage.isDue(globalStep)) {
-      const rows = runs.map((outputs) => outputs['rows'] as Tensor<'float32'>);
+    if (verdict) {
+      for (const outputs of runs) await this.#statistics.update(outputs, 'fake', this.world);
+      Object.assign(metrics, await this.#stepDiscriminator(verdict, learningRate));
+    }
+    const rows = runs.map((outputs) => outputs['rows'] as Tensor<'float32'>);
+    if (this.settings.localSteps) this.#latents = { rows, tokens };
+    else if (this.#usage.isDue(globalStep)) {
       const whole = await wholeLatents(rows, tokens, this.world);
       this.#usage.revive(this.#generator.arena, whole.rows, whole.tokens, globalStep);
     }
@@ -171,7 +190,7 @@ export class VqganStage implements Stage<ImageBatch> {
         pictures++;
       });
     }
-    const [allSquares, allDecibels, all] = await this.world.sums([squares, decibels, pictures]);
+    const [allSquares, allDecibels, all] = await this.#everyone.sums([squares, decibels, pictures]);
     if (all === 0) return undefined;
     const psnr = allDecibels! / all!;
     return { score: -psnr, metrics: { psnr, mse: allSquares! / all! } };
@@ -208,6 +227,21 @@ export class VqganStage implements Stage<ImageBatch> {
     this.#usage.counts.set(savedTensor(tensors, 'usage', this.#usage.tensor).data);
   }
 
+  /** Codes are counted over all processes at the end of a round, and those that are to move move there. */
+  get rounds(): RoundState {
+    const trainables = [this.#generator, ...(this.#discriminator ? [this.#discriminator] : [])];
+    return {
+      trainables,
+      shared: [this.#usage.tensor],
+      settle: async (world, end) => {
+        const { rows, tokens } = this.#latents ?? { rows: [], tokens: [] };
+        const latents = end.isRoot ? await wholeLatents(rows, tokens, World.alone()) : undefined;
+        await this.#usage.settle(this.#generator.arena, latents, world, end);
+      },
+      adopted: () => this.#usage.adopted(),
+    };
+  }
+
   model(): ModelFiles {
     const weights = [
       ...Object.entries(this.#frozen),
@@ -236,55 +270,63 @@ export class VqganStage implements Stage<ImageBatch> {
   }
 
   /** Fills the generator's gradients and `#pictures`. Returns what each run gave. */
-  async #runGenerator(pictures: readonly Tensor<'float32'>[], joined: boolean): Promise<Record<string, Tensor>[]> {
+  async #runGenerator(
+    pictures: readonly Tensor<'float32'>[],
+    joined: boolean,
+    reduction: GradientReduction,
+  ): Promise<Record<string, Tensor>[]> {
     const results: Record<string, Tensor>[] = [];
     const alone = this.world.size * this.#share.runs === 1;
     const kind = joined ? (alone ? 'adversarial' : 'balance') : 'plain';
-    const graph = await this.#graph(kind, () => this.#generatorGraph(kind));
+    const trained = kind === 'balance' ? undefined : this.#generator;
+    const graph = await this.#graph(kind, () => this.#generatorGraph(kind), trained);
     for (const [run, images] of pictures.entries()) {
       const into = { ...this.#generator.into(run), picture: this.#pictures[run]! };
-      results.push(await graph.run(this.#values, { images }, into));
-      if (kind !== 'balance') this.#generator.accumulate(run);
+      const onGroup = (bucket: number): void => reduction.written(run, bucket);
+      results.push(await graph.run(this.#values, { images }, into, onGroup));
     }
-    return kind === 'balance' ? this.#balance(pictures, results) : results;
+    return kind === 'balance' ? this.#balance(pictures, results, reduction) : results;
   }
 
   /** The second half of an adversarial step whose adaptive weight is that of the whole batch. */
   async #balance(
     pictures: readonly Tensor<'float32'>[],
     results: readonly Record<string, Tensor>[],
+    reduction: GradientReduction,
   ): Promise<Record<string, Tensor>[]> {
     const adaptive = await wholeAdaptiveWeight(results, this.world);
-    const graph = await this.#graph('backward', () => this.#generatorGraph('backward'));
+    const graph = await this.#graph('backward', () => this.#generatorGraph('backward'), this.#generator);
     const factor = adaptive * this.settings.adversarial.weight;
     for (const [run, images] of pictures.entries()) {
       const cotangent = sumOf(results[run]!['from_reconstruction']!, factor, results[run]!['from_adversarial']!);
-      await graph.run(this.#values, { images, cotangent }, this.#generator.into(run));
-      this.#generator.accumulate(run);
+      const onGroup = (bucket: number): void => reduction.written(run, bucket);
+      await graph.run(this.#values, { images, cotangent }, this.#generator.into(run), onGroup);
     }
     return results.map((outputs) => ({ ...outputs, adaptive: tensor('float32', [], Float32Array.of(adaptive)) }));
   }
 
   /** Fills the discriminator's gradients. Returns what each run gave. */
-  async #runDiscriminator(batch: ImageBatch): Promise<Record<string, Tensor>[]> {
+  async #runDiscriminator(batch: ImageBatch): Promise<Verdict> {
     const discriminator = this.#discriminator!;
-    const graph = await this.#graph('discriminator', () => discriminatorGraph(this.config, this.#share.run));
+    const build = (): BuiltGraph => discriminatorGraph(this.config, this.#share.run);
+    const graph = await this.#graph('discriminator', build, discriminator);
+    const reduction = discriminator.reduction(this.world);
     const results: Record<string, Tensor>[] = [];
     for (const [run, real] of this.#runsOf(batch).entries()) {
       const feeds = { real, fake: this.#pictures[run]! };
-      results.push(await graph.run(discriminator.values, feeds, discriminator.into(run)));
-      discriminator.accumulate(run);
+      const onGroup = (bucket: number): void => reduction.written(run, bucket);
+      results.push(await graph.run(discriminator.values, feeds, discriminator.into(run), onGroup));
     }
-    return results;
+    return { results, reduction };
   }
 
-  async #stepDiscriminator(results: readonly Record<string, Tensor>[], learningRate: number): Promise<Metrics> {
+  async #stepDiscriminator({ results, reduction }: Verdict, learningRate: number): Promise<Metrics> {
     const discriminator = this.#discriminator!;
     const scalars = new MeanScalars(['loss', 'real_logit', 'fake_logit']);
     for (const outputs of results) scalars.add(outputs);
     const [{ loss, real_logit: real, fake_logit: fake }, { skipped }] = await Promise.all([
       scalars.means(this.world),
-      discriminator.step(this.settings.adversarial.learningRate ?? learningRate, this.world),
+      discriminator.step(this.settings.adversarial.learningRate ?? learningRate, reduction),
     ]);
     for (const outputs of skipped ? [] : results) {
       for (const which of ['real', 'fake']) await this.#statistics.update(outputs, which, this.world);
@@ -299,7 +341,7 @@ export class VqganStage implements Stage<ImageBatch> {
     const graph = await this.#graph('reconstruction', () => reconstructionGraph(this.config, run));
     const values = { ...this.#frozen, ...Object.fromEntries(this.#generator.weights) };
     let left = this.settings.validationBatches;
-    const part = { index: this.world.rank, count: this.world.size };
+    const part = { index: this.#everyone.rank, count: this.#everyone.size };
     for await (const { images } of this.validation.batches({ batchSize: whole, part, training: false })) {
       if (left-- === 0) break;
       const original = tensorToImages(images);
@@ -324,9 +366,10 @@ export class VqganStage implements Stage<ImageBatch> {
     return this.tokensOf ? isDecoder(name) : isGenerator(name);
   }
 
-  /** Compiled when it is first needed. */
-  #graph(key: string, build: () => BuiltGraph): Promise<StepGraph> {
-    const known = this.#graphs.get(key) ?? StepGraph.compile(build().graph, this.settings.threads);
+  /** Compiled when it is first needed. @param trained whose gradients it has, to be told when they are there */
+  #graph(key: string, build: () => BuiltGraph, trained?: Trainable): Promise<StepGraph> {
+    const cuts = trained && trainingCuts(trained.groups, this.world);
+    const known = this.#graphs.get(key) ?? StepGraph.compile(build().graph, this.settings.threads, cuts);
     this.#graphs.set(key, known);
     return known;
   }

@@ -10,14 +10,19 @@ import { frames, type Arithmetic, type Exchange, type Slice } from './exchange.t
  * rank i + 1 and is finished at rank i.
  *
  * @param address of float32; slice i of them is what `parts[i]` says, one for each rank
- * @param halves which halves to do: `reduce` leaves the own slice finished, `gather` expects it so
+ * @param reduce, gather which halves to do, both by default: `reduce` leaves the own slice finished, `gather` expects it so
+ * @param channel rings of different channels may go on at the same time
  */
 export async function ring(
   exchange: Exchange,
   address: number,
   parts: readonly Slice[],
   arithmetic: Arithmetic,
-  halves: { readonly reduce: boolean; readonly gather: boolean } = { reduce: true, gather: true },
+  {
+    reduce = true,
+    gather = true,
+    channel = 0,
+  }: { readonly reduce?: boolean; readonly gather?: boolean; readonly channel?: 0 | 1 } = {},
 ): Promise<void> {
   const { size, me, memory } = exchange;
   const { format } = arithmetic;
@@ -26,9 +31,9 @@ export async function ring(
   const framesOf = (slice: number): Slice[] => frames(parts[(slice + 2 * size) % size]!, format);
   const place = ({ start }: Slice): number => address + start * 4;
   const wirePlace = (frame: Slice): number =>
-    format === 'float32' ? place(frame) : memory.encoded + frame.start * wireBytes(format);
+    format === 'float32' ? place(frame) : memory.encoded(channel) + frame.start * wireBytes(format);
   const bytesOf = ({ count }: Slice): number => count * wireBytes(format);
-  const forward = (frame: Slice): void => exchange.send(right, 0, wirePlace(frame), bytesOf(frame));
+  const forward = (frame: Slice): void => exchange.send(right, channel, wirePlace(frame), bytesOf(frame));
   const encode = (frame: Slice): void => {
     if (format !== 'float32') kernels.encode(wirePlace(frame), format, place(frame), frame.count);
   };
@@ -36,19 +41,19 @@ export async function ring(
     if (format !== 'float32') kernels.decode(place(frame), format, wirePlace(frame), frame.count);
   };
 
-  if (halves.reduce) {
+  if (reduce) {
     for (const frame of framesOf(me - 1)) {
       encode(frame);
       forward(frame);
     }
-    const buffer = memory.receiveBuffer(0);
+    const buffer = memory.receiveBuffer(channel);
     for (let step = 0; step < size - 1; step++) {
       const last = step === size - 2;
       for (const frame of framesOf(me - 2 - step)) {
-        await exchange.receive(left, 0, buffer, bytesOf(frame));
+        await exchange.receive(left, channel, buffer, bytesOf(frame));
         kernels.accumulate(arithmetic.combine, place(frame), format, buffer, frame.count);
         if (last) kernels.scale(place(frame), arithmetic.factor, frame.count);
-        if (last && !halves.gather) continue;
+        if (last && !gather) continue;
         encode(frame);
         if (last) decode(frame); // the owner keeps what the others will get
         forward(frame);
@@ -61,10 +66,10 @@ export async function ring(
       forward(frame);
     }
   }
-  if (halves.gather) {
+  if (gather) {
     for (let step = 0; step < size - 1; step++) {
       for (const frame of framesOf(me - 1 - step)) {
-        await exchange.receive(left, 0, wirePlace(frame), bytesOf(frame));
+        await exchange.receive(left, channel, wirePlace(frame), bytesOf(frame));
         if (step < size - 2) forward(frame);
         decode(frame);
       }

@@ -141,7 +141,7 @@ export function sendFromRoot(
 }
 
 function wirePlace({ memory }: Exchange, address: number, frame: Slice, format: Arithmetic['format']): number {
-  return format === 'float32' ? address + frame.start * 4 : memory.encoded + frame.start * wireBytes(format);
+  return format === 'float32' ? address + frame.start * 4 : memory.encoded(0) + frame.start * wireBytes(format);
 }
 
 /** Where the frame lies in its wire format, which float32 already is. */

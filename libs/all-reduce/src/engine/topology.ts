@@ -31,11 +31,13 @@ export function everybody({ worldSize }: Topology): number[] {
 
 /** Up to this many bytes a tree's fewer hops count more than its larger share of bytes. */
 const TREE_BYTES = 256 * 1024;
+/** Among fewer ranks a ring has hardly more hops, and fewer messages. */
+const TREE_RANKS = 8;
 
 /** The algorithm between ranks that exchange over sockets, by size. */
 export function flatAlgorithm(asked: Algorithm, size: number, bytes: number): 'ring' | 'tree' {
   if (asked === 'ring' || asked === 'tree') return asked;
-  return size >= 4 && bytes <= TREE_BYTES ? 'tree' : 'ring';
+  return size >= TREE_RANKS && bytes <= TREE_BYTES ? 'tree' : 'ring';
 }
 
 /**

@@ -1,8 +1,9 @@
 ;; The loops over a rank's memory. Addresses are in bytes and need no alignment; `count` is a number of elements and a
 ;; multiple of 16, which the callers see to. Lengths of 0 are allowed. `into` may be the same address as `a`.
 ;;
-;; codegen.ts compiles this file after one expansion: what stands between "@each OP in add max" and "@end" is written
-;; once for each word, put in the place of "@OP".
+;; codegen.ts compiles this file after two expansions: what stands between "@each OP in add max" and "@end" is written
+;; once for each word, put in the place of "@OP"; a call of a function marked "@inline" becomes its body, as the runtime
+;; would not do (a call for every four elements halves the speed). Who calls one declares its locals, $bits, $x and so on.
 ;; A function is named after the wire format that it reads or writes; without one it is float32 throughout.
 (module
   ;; As large as a WebAssembly memory can be: an instance takes any smaller one.
@@ -48,11 +49,13 @@
         (br $next))))
 
   ;; Four 16-bit floats, each in the low half of a lane, to float32.
+  ;; @inline
   (func $widen_bfloat16 (param $bits v128) (result v128)
     (i32x4.shl (local.get $bits) (i32.const 16)))
 
   ;; Exponent and mantissa move to float32's place; a multiplication by 2^112 corrects the exponent's bias, subnormals
   ;; included. Infinity and NaN have all exponent bits set.
+  ;; @inline
   (func $widen_float16 (param $bits v128) (result v128)
     (local $magnitude v128)
     (local.set $magnitude
@@ -66,6 +69,7 @@
           (i32x4.splat (i32.const 0x7f800000))))))
 
   ;; Four float32 to 16-bit floats, each in the low half of a lane, rounded to nearest, ties to even. NaN stays NaN.
+  ;; @inline
   (func $narrow_bfloat16 (param $x v128) (result v128)
     (v128.bitselect
       (v128.or (i32x4.shr_u (local.get $x) (i32.const 16)) (i32x4.splat (i32.const 0x40)))
@@ -78,6 +82,7 @@
 
   ;; Three ranges of magnitude: subnormal halves (adding 0.5 puts their last bit at float32's last bit, so that the
   ;; addition itself rounds), normal ones, and what overflows to infinity.
+  ;; @inline
   (func $narrow_float16 (param $x v128) (result v128)
     (local $magnitude v128) (local $half v128)
     (local.set $magnitude (v128.and (local.get $x) (i32x4.splat (i32.const 0x7fffffff))))
@@ -113,6 +118,7 @@
   ;; @each T in bfloat16 float16
   ;; into = float32 of the 16-bit floats at `from`
   (func (export "decode_@T") (param $into i32) (param $from i32) (param $count i32)
+    (local $bits v128) (local $magnitude v128)
     (block $done
       (loop $next
         (br_if $done (i32.eqz (local.get $count)))
@@ -125,6 +131,7 @@
 
   ;; into = 16-bit floats of the float32 at `from`
   (func (export "encode_@T") (param $into i32) (param $from i32) (param $count i32)
+    (local $x v128) (local $magnitude v128) (local $half v128)
     (block $done
       (loop $next
         (br_if $done (i32.eqz (local.get $count)))
@@ -140,6 +147,7 @@
 
   ;; into += the 16-bit floats at `from`, in float32
   (func (export "add_@T") (param $into i32) (param $from i32) (param $count i32)
+    (local $bits v128) (local $magnitude v128)
     (block $done
       (loop $next
         (br_if $done (i32.eqz (local.get $count)))
@@ -158,6 +166,7 @@
 
   ;; into = the larger of into and the 16-bit floats at `from`
   (func (export "max_@T") (param $into i32) (param $from i32) (param $count i32)
+    (local $bits v128) (local $magnitude v128)
     (block $done
       (loop $next
         (br_if $done (i32.eqz (local.get $count)))

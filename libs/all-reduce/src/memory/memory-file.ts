@@ -110,5 +110,6 @@ export function futexSleeper(native: NativeCalls, memory: WorkMemory): WordSleep
   return {
     sleep: (address, seen, milliseconds) => native.futexWait(base + BigInt(address), seen, milliseconds),
     wake: (address) => native.futexWake(base + BigInt(address)),
+    yieldCore: native.yieldCore,
   };
 }

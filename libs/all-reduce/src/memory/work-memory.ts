@@ -23,7 +23,7 @@ export function regionBytes({ stageBytes, sharedBytes }: MemorySizes): number {
 
 /** Bytes before the first region, for each rank of the process. */
 function privateBytes(stageBytes: number): number {
-  return pages(TAIL_BYTES + CHANNELS * FRAME_BYTES + stageBytes / 2) * PAGE;
+  return pages(TAIL_BYTES + CHANNELS * FRAME_BYTES + stageBytes) * PAGE;
 }
 
 /**
@@ -49,7 +49,7 @@ export function createMemory(sizes: MemorySizes, regions: number, threads = 1): 
 /**
  * What lies where in the memory that the kernels work on:
  *
- *     for the rank alone: tails · a receive buffer for each channel · 16-bit copies of a stage
+ *     for the rank alone: tails · a receive buffer for each channel · 16-bit copies of the stages
  *     region 0 · region 1 · …
  *     region: flags · stage 0 · stage 1 · what `allocate` gave out
  *
@@ -60,8 +60,6 @@ export class WorkMemory {
   readonly kernels: Kernels;
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
-  /** Where the 16-bit form of a stage goes. */
-  readonly encoded: number;
   readonly #private: number;
 
   /**
@@ -77,13 +75,17 @@ export class WorkMemory {
     this.bytes = new Uint8Array(memory.buffer);
     this.words = new Int32Array(memory.buffer);
     this.#private = threads.index * privateBytes(sizes.stageBytes);
-    this.encoded = this.receiveBuffer(CHANNELS);
     this.kernels = new Kernels(memory, this.#private);
   }
 
   /** Where a frame of this channel is received. */
   receiveBuffer(channel: number): number {
     return this.#private + TAIL_BYTES + channel * FRAME_BYTES;
+  }
+
+  /** Where the 16-bit form of stage 0 or 1 goes. */
+  encoded(stage: number): number {
+    return this.receiveBuffer(CHANNELS) + (stage * this.sizes.stageBytes) / 2;
   }
 
   regionStart(region: number): number {

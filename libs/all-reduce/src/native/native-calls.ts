@@ -14,7 +14,34 @@ export interface NativeCalls {
   /** Sleeps while the word is `seen`, at most so long. */
   futexWait(address: bigint, seen: number, milliseconds: number): void;
   futexWake(address: bigint): void;
+  /** Lets another thread that is ready have this core. */
+  yieldCore(): void;
+  /** Another number for an open file; −1 when the system has none left. */
+  duplicate(fileDescriptor: number): number;
+  close(fileDescriptor: number): void;
+  /**
+   * Moves bytes that can be moved at once: how many, {@link END} where the other side has ended or broken the connection,
+   * {@link LATER} where nothing can be moved now.
+   */
+  receive(fileDescriptor: number, address: bigint, bytes: number): number;
+  /** As `receive`; `more` says that more bytes follow at once, which may share their packet. */
+  send(fileDescriptor: number, address: bigint, bytes: number, more: boolean): number;
+  /** Bytes that the system keeps of what is sent and not yet received, instead of as many as it sees fit. */
+  limitSending(fileDescriptor: number, bytes: number): void;
+  /** Sleeps until one of the sockets can do what is asked, at most so long. */
+  awaitSockets(wanted: readonly SocketWish[], milliseconds: number): void;
 }
+
+/** A socket that is waited for. */
+export interface SocketWish {
+  readonly fileDescriptor: number;
+  readonly wants: 'receive' | 'send';
+}
+
+/** No bytes will ever move again. */
+export const END = -1;
+/** No bytes can move now. */
+export const LATER = -2;
 
 // mman.h, futex.h and the kernel's table of calls.
 const PROT_READ_WRITE = 0x1 | 0x2;
@@ -24,6 +51,17 @@ const FUTEX_WAIT = 0;
 const FUTEX_WAKE = 1;
 const EVERYBODY = 0x7fffffff;
 const FUTEX_CALL: Partial<Record<string, number>> = { x64: 202, arm64: 98 };
+
+// socket.h, poll.h and errno.h.
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+const MSG_MORE = 0x8000;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const POLLIN = 1;
+const POLLOUT = 4;
+const EINTR = 4;
+const EAGAIN = 11;
 
 // What libs/runtime needs of koffi: stacks of native calls on other threads, fixed at its first use in a thread.
 const STACK_BYTES = 8 * 2 ** 20;
@@ -64,6 +102,25 @@ function load(): NativeCalls | undefined {
   const syscall = bind<
     (call: number, address: bigint, operation: number, value: number, timeout: bigint, a: number, b: number) => number
   >('syscall', 'long', ['long', 'uintptr_t', 'int', 'uint32_t', 'uintptr_t', 'uintptr_t', 'uint32_t']);
+  const plain = <F>(name: string): F => bind<F>(name, 'int', ['int']);
+  const [dup, close] = [plain<(fd: number) => number>('dup'), plain<(fd: number) => number>('close')];
+  const yieldCore = bind<() => number>('sched_yield', 'int', []);
+  type Move = (fd: number, address: bigint, bytes: number, flags: number) => number | bigint;
+  const move = (name: string): Move => bind<Move>(name, 'intptr_t', ['int', 'uintptr_t', 'size_t', 'int']);
+  const [recv, send] = [move('recv'), move('send')];
+  const poll = bind<(list: bigint, count: number, ms: number) => number>('poll', 'int', ['uintptr_t', 'ulong', 'int']);
+  const setOption = bind<(fd: number, level: number, name: number, value: bigint, bytes: number) => number>(
+    'setsockopt',
+    'int',
+    ['int', 'int', 'int', 'uintptr_t', 'uint32_t'],
+  );
+  const optionValue = new Int32Array(2);
+  const optionAddress: bigint = koffi.address(optionValue.buffer);
+  const moved = (count: number): number => {
+    if (count >= 0) return count;
+    const reason = koffi.errno();
+    return reason === EAGAIN || reason === EINTR ? LATER : END;
+  };
   const timeout = new BigInt64Array(2); // struct timespec: seconds, nanoseconds
   const timeoutAddress: bigint = koffi.address(timeout.buffer);
   return {
@@ -82,6 +139,27 @@ function load(): NativeCalls | undefined {
     },
     futexWake: (address) => {
       syscall(futexCall, address, FUTEX_WAKE, EVERYBODY, 0n, 0, 0);
+    },
+    yieldCore: () => void yieldCore(),
+    duplicate: dup,
+    close: (fd) => void close(fd),
+    receive: (fd, address, bytes) => {
+      const count = moved(Number(recv(fd, address, bytes, MSG_DONTWAIT)));
+      return count === 0 && bytes > 0 ? END : count;
+    },
+    send: (fd, address, bytes, more) =>
+      moved(Number(send(fd, address, bytes, MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0)))),
+    limitSending: (fd, bytes) => {
+      optionValue[0] = bytes;
+      setOption(fd, SOL_SOCKET, SO_SNDBUF, optionAddress, 4);
+    },
+    awaitSockets: (wanted, milliseconds) => {
+      const list = new Int32Array(2 * wanted.length); // struct pollfd: descriptor, two 16-bit masks
+      for (const [i, { fileDescriptor, wants }] of wanted.entries()) {
+        list[2 * i] = fileDescriptor;
+        list[2 * i + 1] = wants === 'receive' ? POLLIN : POLLOUT;
+      }
+      poll(koffi.address(list.buffer), wanted.length, milliseconds);
     },
   };
 }

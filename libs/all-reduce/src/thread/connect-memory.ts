@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import { ClipGenError } from '@clip-gen/errors';
 import { topologyOf, type Topology } from '../engine/topology.ts';
 import type { Failure } from '../failure.ts';
@@ -57,10 +56,7 @@ export async function connectMemory(
     throw new ClipGenError('unavailable', `the ranks of rank ${rank}'s host cannot share memory; use transport auto`);
   }
   const memory = shares && shared ? shared : new WorkMemory(createMemory(sizes, 1), sizes, 0);
-  const regions =
-    shares && native
-      ? new SharedRegions(memory, local, futexSleeper(native, memory), local.length <= availableParallelism(), report)
-      : undefined;
+  const regions = shares && native ? new SharedRegions(memory, local, futexSleeper(native, memory), report) : undefined;
   return { memory, regions, topology: topologyOf(rank, hosts, shares), mapped: shares ? local.length : 0 };
 }
 

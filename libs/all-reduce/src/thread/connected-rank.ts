@@ -12,6 +12,7 @@ import { Membership } from '../rendezvous/membership.ts';
 import { Store } from '../rendezvous/store.ts';
 import type { Listener } from '../transport/listener.ts';
 import type { SharedRegions } from '../transport/shared-regions.ts';
+import { SocketPump } from '../transport/socket-pump.ts';
 import { SocketTransport } from '../transport/socket-transport.ts';
 import { connectMemory, createMemoryFile } from './connect-memory.ts';
 import { listen, ownAddress, peerAddresses } from './addresses.ts';
@@ -84,15 +85,21 @@ export async function connectRank(options: ThreadOptions, failed: (failure: Fail
 
     const shared = await connectMemory(options, addresses, file, membership, (failure) => report(failure));
     ({ regions } = shared);
+    const native = nativeCalls();
     transport = new SocketTransport({
-      ...{ rank, key, listeners, tls },
+      ...{
+        rank,
+        key,
+        listeners,
+        tls,
+        pump: native && new SocketPump(native, true),
+      },
       addresses: peerAddresses(options, addresses),
       report: (failure) => report(failure),
     });
     const lanes = transport;
     cleanups.push(() => lanes.close());
     if (shared.mapped > 0) {
-      const native = nativeCalls();
       cleanups.push(() => native && unmapRegions(native, shared.memory, shared.mapped));
     }
     engine = new Engine(shared.memory, shared.topology, transport, regions);

@@ -87,7 +87,7 @@ export class Listener {
         socket.destroy();
         return;
       }
-      socket.write(confirmation(greeted, reply, key));
+      await new Promise((resolve) => socket.write(confirmation(greeted, reply, key), resolve));
       accept(lane, socket);
     } catch {
       socket.destroy();

@@ -9,6 +9,8 @@ export interface WordSleeper {
   /** Returns when the word at `address` is no longer `seen`, when somebody woke it, or after `milliseconds`. */
   sleep(address: number, seen: number, milliseconds: number): void;
   wake(address: number): void;
+  /** Lets another thread that is ready have this core. */
+  yieldCore(): void;
 }
 
 /** What the rank tells its neighbours before they touch its data. */
@@ -16,6 +18,16 @@ export interface Announcement {
   readonly signature: Uint8Array;
   /** Where its elements lie, from the start of its region, in bytes. */
   readonly offset: number;
+  /** Whether all elements of the call lie there in one stretch, not only those of a segment. */
+  readonly whole: boolean;
+}
+
+/** What the neighbours have told. */
+export interface Places {
+  /** Where each region's elements lie in this memory. */
+  readonly addresses: readonly number[];
+  /** Whether every rank has said `whole`. */
+  readonly whole: boolean;
 }
 
 // A region's control words.
@@ -24,7 +36,8 @@ const SLEEPERS = 1;
 const ANNOUNCEMENTS = 64; // byte of the first of two
 const ANNOUNCEMENT_BYTES = 64;
 
-const SPIN_MS = 0.05;
+/** A neighbour that comes a little later is waited for awake: falling asleep and being woken takes about as long. */
+const SPIN_MS = 0.2;
 const SLEEP_MS = 10;
 
 /**
@@ -45,14 +58,12 @@ export class SharedRegions {
   /**
    * @param ranks the neighbours by region, with the own rank among them
    * @param sleeper undefined to yield to the event loop instead of sleeping: ranks of one thread
-   * @param spins whether there is a core for each rank, so that waiting may burn one for some microseconds
    * @param report is told when neighbours' calls do not fit
    */
   constructor(
     readonly memory: WorkMemory,
     readonly ranks: readonly number[],
     readonly sleeper: WordSleeper | undefined,
-    readonly spins: boolean,
     readonly report: (failure: Failure) => void,
   ) {
     this.size = ranks.length;
@@ -68,20 +79,22 @@ export class SharedRegions {
     this.#left.add(rank);
   }
 
-  /** Says where the own elements are; `meet` and then `offsets` follow. */
-  announce({ signature, offset }: Announcement): void {
+  /** Says where the own elements are; `meet` and then `places` follow. */
+  announce({ signature, offset, whole }: Announcement): void {
     const at = this.#announcement(this.memory.region, this.#announced++);
     this.memory.bytes.set(signature, at);
     Atomics.store(this.memory.words, (at + SIGNATURE_BYTES) >> 2, offset);
+    Atomics.store(this.memory.words, (at + SIGNATURE_BYTES + 4) >> 2, whole ? 1 : 0);
   }
 
   /**
-   * Where each neighbour's elements lie in this memory. After the `meet` that follows `announce`, before the next.
+   * What was announced last. After the `meet` that follows `announce`, before the next.
    *
    * Never resolves when a neighbour makes another call: that is reported, and the group's failure ends the wait.
    */
-  async offsets(signature: Uint8Array): Promise<number[]> {
+  async places(signature: Uint8Array): Promise<Places> {
     const addresses: number[] = [];
+    let whole = true;
     for (let region = 0; region < this.size; region++) {
       const at = this.#announcement(region, this.#announced - 1);
       const theirs = this.memory.bytes.slice(at, at + SIGNATURE_BYTES);
@@ -91,8 +104,9 @@ export class SharedRegions {
       }
       const offset = Atomics.load(this.memory.words, (at + SIGNATURE_BYTES) >> 2) >>> 0;
       addresses.push(this.memory.regionStart(region) + offset);
+      whole &&= Atomics.load(this.memory.words, (at + SIGNATURE_BYTES + 4) >> 2) === 1;
     }
-    return addresses;
+    return { addresses, whole };
   }
 
   /** Everything written before is seen by every neighbour afterwards. */
@@ -118,10 +132,11 @@ export class SharedRegions {
 
   async #wait(region: number): Promise<void> {
     this.waitingFor = this.ranks[region];
-    if (this.spins) {
+    if (this.sleeper) {
       const until = performance.now() + SPIN_MS;
       while (performance.now() < until) {
         for (let i = 0; i < 200; i++) if (this.#reached(region)) return this.#arrived();
+        this.sleeper.yieldCore(); // the neighbour may need this very core to arrive
       }
     }
     const address = this.memory.regionStart(region);

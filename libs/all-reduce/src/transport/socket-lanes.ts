@@ -4,6 +4,8 @@ import type { Failure } from '../failure.ts';
 import { CONFIRMATION_BYTES, GREETING_BYTES, isConfirmation, replyTo, type Lane } from './handshake.ts';
 import { SIGNATURE_BYTES } from '../call.ts';
 import { mismatch } from './mismatch.ts';
+import { PumpedReceiver, PumpedSender } from './pumped-sockets.ts';
+import type { SocketPump } from './socket-pump.ts';
 import { SocketReader } from './socket-reader.ts';
 import type { TlsFiles } from './tls-files.ts';
 import type { Frame } from './transport.ts';
@@ -12,6 +14,9 @@ import type { Frame } from './transport.ts';
 const HEADER_BYTES = 8 + SIGNATURE_BYTES;
 const FRAME_MARK = 0x46_52_41_4d;
 const CONNECT_TIMEOUT_MS = 10_000;
+
+/** What is on its way between two processes of one host: few enough to be read while it is still in the cache. */
+const NEARBY_BYTES = 128 * 1024;
 
 /** Where a rank is reached. */
 export type PeerAddress = { readonly path: string } | { readonly host: string; readonly port: number };
@@ -35,8 +40,13 @@ export class SendingLane {
   ended = true;
   readonly #waiting = new Set<Waiting>();
   #socket: Socket | undefined;
+  #direct: PumpedSender | undefined;
 
-  constructor(readonly events: LaneEvents) {}
+  /** @param pump moves the bytes where the system allows; otherwise the event loop does */
+  constructor(
+    readonly events: LaneEvents,
+    readonly pump: SocketPump | undefined,
+  ) {}
 
   get pending(): boolean {
     return this.#waiting.size > 0;
@@ -49,11 +59,21 @@ export class SendingLane {
     }
     this.#socket = socket;
     this.ended = false;
-    socket.on('close', () => {
+    const lost = (): void => {
       this.ended = true;
       this.events.lost(undefined);
-    });
-    socket.resume(); // nothing comes back but the end
+    };
+    const descriptor = this.pump?.takeOver(socket);
+    if (this.pump && descriptor !== undefined) {
+      const { native } = this.pump;
+      const isWithinHost = socket.localAddress !== undefined && socket.localAddress === socket.remoteAddress;
+      if (isWithinHost) native.limitSending(descriptor, NEARBY_BYTES);
+      this.#direct = new PumpedSender(native, descriptor, lost);
+      socket.destroy();
+    } else {
+      socket.on('close', lost);
+      socket.resume(); // nothing comes back but the end
+    }
     for (const waiting of this.#waiting) this.#write(waiting);
   }
 
@@ -74,6 +94,7 @@ export class SendingLane {
 
   /** What was sent still goes out. */
   close(): void {
+    this.#direct?.close();
     this.#socket?.removeAllListeners('close');
     this.#socket?.end();
     this.#socket?.unref();
@@ -87,6 +108,14 @@ export class SendingLane {
     header.writeUInt32LE(bytes.length, 0);
     header.writeUInt32LE(FRAME_MARK, 4);
     header.set(signature, 8);
+    if (this.pump && this.#direct) {
+      const sent = (): void => {
+        if (this.#waiting.delete(waiting)) waiting.resolve();
+      };
+      this.#direct.push({ header, bytes, sent });
+      this.pump.start(this.#direct);
+      return;
+    }
     // The socket keeps references: the bytes are the caller's again when the last write has been handed to the system.
     const written = (error?: Error | null): void => {
       if (!error && this.#waiting.delete(waiting)) waiting.resolve();
@@ -109,14 +138,17 @@ export class ReceivingLane {
   readonly #targets: Generator<Uint8Array | undefined, never>;
   readonly #reader: SocketReader;
   readonly #socket: Socket;
+  #direct: PumpedReceiver | undefined;
   #closed = false;
 
+  /** @param pump moves the bytes where the system allows and nothing encrypts them; otherwise the event loop does */
   constructor(
     readonly lane: Lane,
     readonly address: PeerAddress,
     key: Uint8Array,
     tls: TlsFiles | undefined,
     readonly events: LaneEvents,
+    readonly pump: SocketPump | undefined,
   ) {
     this.#targets = this.#sequence(key);
     this.#reader = new SocketReader(() => this.#targets.next().value);
@@ -136,11 +168,13 @@ export class ReceivingLane {
       this.#socket.destroy();
     });
     this.#socket.on('error', (error) => (trouble ??= error.message));
-    const ended = (): void => {
-      this.ended = true;
-      if (!this.#closed) this.events.lost(trouble);
-    };
+    const ended = (): void => this.#lost(trouble);
     this.#socket.on('end', ended).on('close', ended);
+  }
+
+  #lost(reason: string | undefined): void {
+    this.ended = true;
+    if (!this.#closed) this.events.lost(reason);
   }
 
   get pending(): boolean {
@@ -150,7 +184,8 @@ export class ReceivingLane {
   receive(frame: Frame): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#posted.push({ frame, resolve, reject });
-      if (this.#posted.length === 1 && this.#reader.resume()) this.#socket.resume();
+      if (this.pump && this.#direct) this.pump.start(this.#direct);
+      else if (this.#posted.length === 1 && this.#reader.resume()) this.#socket.resume();
     });
   }
 
@@ -160,6 +195,7 @@ export class ReceivingLane {
 
   close(): void {
     this.#closed = true;
+    this.#direct?.close();
     this.#socket.destroy();
   }
 
@@ -175,6 +211,7 @@ export class ReceivingLane {
     yield confirmed;
     if (!isConfirmation(confirmed, greeted, reply, key)) return yield* this.#stop('it does not know the token');
     this.#socket.setTimeout(0);
+    if (this.#takeOver()) yield undefined; // to Node's reader; the pump asks from here on
     const header = Buffer.alloc(HEADER_BYTES);
     for (;;) {
       yield header;
@@ -190,6 +227,27 @@ export class ReceivingLane {
       this.#posted.shift();
       resolve();
     }
+  }
+
+  /** Node has read exactly what was said so far, and will read no more. */
+  #takeOver(): boolean {
+    const { pump } = this;
+    const descriptor = pump?.takeOver(this.#socket);
+    if (!pump || descriptor === undefined) return false;
+    this.#reader.stop();
+    const direct = new PumpedReceiver(
+      pump.native,
+      descriptor,
+      () => this.#targets.next().value,
+      () => this.pending,
+      () => this.#lost(undefined),
+    );
+    this.#direct = direct;
+    setImmediate(() => {
+      this.#socket.removeAllListeners('end').removeAllListeners('close').destroy();
+      if (!this.#closed) pump.start(direct);
+    });
+    return true;
   }
 
   *#stop(reason: string): Generator<undefined, never> {

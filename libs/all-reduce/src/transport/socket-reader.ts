@@ -13,6 +13,7 @@ export class SocketReader {
   #filled = 0;
   /** Arrived, but nobody wants it yet. */
   #unread: Uint8Array | undefined;
+  #isStopped = false;
 
   /** @param next called when the target before is full; undefined for "not now", then `resume` is called later */
   constructor(readonly next: () => Uint8Array | undefined) {}
@@ -27,9 +28,14 @@ export class SocketReader {
       if (buffer.buffer === this.#early.buffer) return this.feed(this.#early.subarray(0, count));
       this.#filled += count;
       this.#advance();
-      return true;
+      return !this.#isStopped;
     },
   };
+
+  /** For `onread`, while `next` is being asked: no byte is read after the target that has just been filled. */
+  stop(): void {
+    this.#isStopped = true;
+  }
 
   /** For sockets that hand out buffers. False: pause, until `resume` returns true. The bytes are kept until then. */
   feed(bytes: Uint8Array): boolean {
@@ -52,7 +58,7 @@ export class SocketReader {
 
   /** Moves on from a full target, past empty ones. */
   #advance(): void {
-    while (!this.#target || this.#filled === this.#target.length) {
+    while (!this.#isStopped && (!this.#target || this.#filled === this.#target.length)) {
       this.#filled = 0;
       this.#target = this.next();
       if (!this.#target) return;

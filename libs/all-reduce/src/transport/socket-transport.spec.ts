@@ -30,11 +30,12 @@ it.each([
 });
 
 it.each([
-  ['tcp', undefined],
-  ['unix', undefined],
-  ['tcp', tls],
-] as const)('reduces many elements over %s', async (kind, files) => {
-  const { groups, transports } = await socketGroups(3, kind, { stageBytes: 2 ** 20, tls: files });
+  ['tcp', {}],
+  ['unix', {}],
+  ['tcp', { direct: false }],
+  ['tcp', { tls }],
+] as const)('reduces many elements over %s %o', async (kind, options) => {
+  const { groups, transports } = await socketGroups(3, kind, { stageBytes: 2 ** 20, ...options });
   const count = 1_000_003;
   await checkAllReduce(groups, count, { algorithm: 'ring' });
   // 2·S·(n − 1)/n and at most 1 % for headers.
@@ -70,8 +71,8 @@ it('tells both ranks of different sizes', async () => {
   await Promise.all(groups.map((group) => group.close()));
 });
 
-it('names the rank whose connections break, and gives no result', async () => {
-  const { groups, transports } = await socketGroups(3, 'unix');
+it.each([true, false])('names the rank whose connections break, and gives no result; direct: %s', async (direct) => {
+  const { groups, transports } = await socketGroups(3, 'unix', { direct });
   await checkAllReduce(groups, 100, {});
   const calls = [0, 1].map((rank) => groups[rank]!.allReduce(new Float32Array(100)));
   await transports[2]!.close();

@@ -4,6 +4,7 @@ import type { Failure } from '../failure.ts';
 import type { Lane } from './handshake.ts';
 import type { Listener } from './listener.ts';
 import { ReceivingLane, SendingLane, type LaneEvents, type PeerAddress } from './socket-lanes.ts';
+import type { SocketPump } from './socket-pump.ts';
 import type { TlsFiles } from './tls-files.ts';
 import { CHANNELS, type Frame, type Transport } from './transport.ts';
 
@@ -17,6 +18,8 @@ export interface SocketOptions {
   readonly listeners: readonly Listener[];
   readonly tls: TlsFiles | undefined;
   readonly report: (failure: Failure) => void;
+  /** Moves bytes past the event loop; undefined where the system's calls are not at hand. */
+  readonly pump: SocketPump | undefined;
 }
 
 /**
@@ -85,6 +88,11 @@ export class SocketTransport implements Transport {
     return Promise.resolve();
   }
 
+  /** Nothing moves past TLS. */
+  get #pump(): SocketPump | undefined {
+    return this.#options.tls ? undefined : this.#options.pump;
+  }
+
   #accept({ sender, receiver, channel }: Lane, socket: Socket): void {
     const { rank, addresses } = this.#options;
     if (this.#error || sender !== rank || receiver >= addresses.length || channel >= CHANNELS) socket.destroy();
@@ -94,7 +102,7 @@ export class SocketTransport implements Transport {
   #sendingLane(to: number, channel: number): SendingLane {
     const key = `${to} ${channel}`;
     let lane = this.#sending.get(key);
-    if (!lane) this.#sending.set(key, (lane = new SendingLane(this.#events(to))));
+    if (!lane) this.#sending.set(key, (lane = new SendingLane(this.#events(to), this.#pump)));
     return lane;
   }
 
@@ -104,7 +112,7 @@ export class SocketTransport implements Transport {
     if (!lane) {
       const { rank, addresses, key: secret, tls } = this.#options;
       const ends = { sender: from, receiver: rank, channel };
-      lane = new ReceivingLane(ends, addresses[from]!, secret, tls, this.#events(from));
+      lane = new ReceivingLane(ends, addresses[from]!, secret, tls, this.#events(from), this.#pump);
       this.#receiving.set(key, lane);
     }
     return lane;

@@ -52,6 +52,7 @@ const SIGNATURES = {
   getAvailableProviders: [125, P, [P, P]],
   releaseAvailableProviders: [126, P, [P, 'int']],
   addSessionConfigEntry: [130, P, [P, 'str', 'str']],
+  createAndRegisterAllocator: [144, P, [P, P, P]],
   appendExecutionProviderCuda: [204, P, [P, P]],
   createCudaProviderOptions: [205, P, [P]],
   releaseCudaProviderOptions: [208, 'void', [P]],

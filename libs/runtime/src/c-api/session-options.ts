@@ -7,6 +7,9 @@ import { cell, check } from './status.ts';
 
 const OPTIMIZATION_LEVELS = { none: 0, basic: 1, extended: 2, all: 99 } as const; // enum GraphOptimizationLevel
 
+/** Whether this thread has given the environment an arena. */
+let hasArena = false;
+
 /** An `OrtSessionOptions *`; free it with `releaseSessionOptions`. */
 export async function createSessionOptions(library: OrtLibrary, options: ResolvedOptions): Promise<Pointer> {
   const { api } = library;
@@ -18,6 +21,7 @@ export async function createSessionOptions(library: OrtLibrary, options: Resolve
     for (const [key, value] of Object.entries(options.configEntries)) {
       check(api, api.addSessionConfigEntry(native, key, value));
     }
+    if (options.sharesMemory) shareMemory(library, native);
     if (options.profilePrefix !== undefined) check(api, api.enableProfiling(native, options.profilePrefix));
     if (options.provider !== 'cpu') await appendProvider(library, native, options.provider);
     return native;
@@ -25,6 +29,13 @@ export async function createSessionOptions(library: OrtLibrary, options: Resolve
     api.releaseSessionOptions(native);
     throw error;
   }
+}
+
+function shareMemory({ api, env, memoryInfo }: OrtLibrary, native: Pointer): void {
+  // The environment lends its latest arena to sessions that are made; to register another would begin anew.
+  if (!hasArena) check(api, api.createAndRegisterAllocator(env, memoryInfo, null));
+  hasArena = true;
+  check(api, api.addSessionConfigEntry(native, 'session.use_env_allocators', '1'));
 }
 
 async function appendProvider(library: OrtLibrary, native: Pointer, provider: 'webgpu' | 'cuda'): Promise<void> {

@@ -1,0 +1,117 @@
+import { execFile, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { JoinOptions } from '../../libs/all-reduce/src/index.ts';
+import type { RankRequest, RankTimes } from './all-reduce-rank.ts';
+import { startTorch, type TorchPeer } from './torch-peer.ts';
+
+/** What all ranks are asked to reduce. */
+export type Ask = RankRequest;
+
+/** The processes of one group, asleep between its turns. */
+export interface RankGroup {
+  /** Milliseconds of the slowest rank for one all-reduce, and what a rank sent on average, where it says. */
+  reduce(ask: Ask): Promise<{ readonly ms: number; readonly bytesSent?: number }>;
+  readonly sharesMemory: boolean;
+  close(): void;
+}
+
+const here = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
+
+/** Ours. */
+export async function startOwn(worldSize: number, how: Partial<JoinOptions>): Promise<RankGroup> {
+  const rendezvous = `127.0.0.1:${await freePort()}`;
+  const ranks = Array.from({ length: worldSize }, (_, rank) => {
+    const options = { rank, worldSize, rendezvous, token: 'for the bench alone', ...how };
+    const argument = JSON.stringify(options);
+    return speak(spawn(process.execPath, ['--import', 'tsx', here('all-reduce-rank.ts'), argument]), `rank ${rank}`);
+  });
+  const hello = await Promise.all(ranks.map(({ hear }) => hear<{ sharesMemory: boolean }>()));
+  return {
+    sharesMemory: hello[0]!.sharesMemory,
+    async reduce(ask) {
+      for (const { say } of ranks) say(JSON.stringify(ask));
+      const answers = await Promise.all(ranks.map(({ hear }) => hear<RankTimes>()));
+      const ms = Math.max(...answers.map((answer) => answer.ms));
+      return { ms, bytesSent: answers.reduce((sum, answer) => sum + answer.bytesSent, 0) / worldSize };
+    },
+    close: () => ranks.forEach(({ end }) => end()),
+  };
+}
+
+/** Gloo with one compute thread a rank, on the loopback interface; undefined without PyTorch. */
+export async function startGloo(worldSize: number): Promise<RankGroup | undefined> {
+  const port = await freePort();
+  const peers = await Promise.all(
+    Array.from({ length: worldSize }, (_, rank) => startTorch('all-reduce.py', { rank, worldSize, port, threads: 1 })),
+  );
+  const all = peers.filter((peer): peer is TorchPeer => peer !== undefined);
+  const close = (): void => all.forEach((peer) => peer.close());
+  if (all.length < worldSize) {
+    close();
+    return undefined;
+  }
+  return {
+    sharesMemory: false,
+    async reduce({ elements, repeats }) {
+      const answers = await Promise.all(all.map((peer) => peer.ask<{ ms: number }>({ elements, repeats })));
+      return { ms: Math.max(...answers.map(({ ms }) => ms)) };
+    },
+    close,
+  };
+}
+
+/** OpenMPI as it comes, through shared memory; undefined, with a line that says so, where it is not installed. */
+export async function startMpi(worldSize: number): Promise<RankGroup | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), 'all-reduce-mpi-'));
+  const program = join(folder, 'all-reduce-mpi');
+  try {
+    await promisify(execFile)('mpicc', ['-O2', '-o', program, here('all-reduce-mpi.c'), '-lm']);
+  } catch {
+    console.log('OpenMPI is not compared: no mpicc (apt install openmpi-bin libopenmpi-dev)');
+    return undefined;
+  }
+  const asRoot = process.getuid?.() === 0 ? ['--allow-run-as-root'] : [];
+  const words = [...asRoot, '--oversubscribe', '-np', String(worldSize), program];
+  const ranks = speak(spawn('mpirun', words), 'mpirun');
+  const { version } = await ranks.hear<{ version: string }>();
+  console.log(`OpenMPI: ${version}`);
+  await rm(folder, { recursive: true });
+  return {
+    sharesMemory: true,
+    reduce({ elements, repeats }) {
+      ranks.say(`${elements} ${repeats}`);
+      return ranks.hear<{ ms: number }>();
+    },
+    close: () => ranks.end(),
+  };
+}
+
+/** A process that answers lines with lines of JSON. */
+function speak(child: ChildProcessWithoutNullStreams, name: string) {
+  child.stderr.pipe(process.stderr);
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  return {
+    say: (line: string): void => void child.stdin.write(`${line}\n`),
+    async hear<T>(): Promise<T> {
+      const line: IteratorResult<string, unknown> = await lines.next();
+      if (line.done) throw new Error(`${name} ended early`);
+      return JSON.parse(line.value) as T;
+    },
+    end: (): void => void child.stdin.end(),
+  };
+}
+
+/** A port of the loopback address that nobody listens on now. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
