@@ -37,7 +37,7 @@ describe('EventBuffer', () => {
     expect(made).toBe(4);
     controller.abort();
     await expect(making).rejects.toMatchObject({ code: 'cancelled' });
-    expect(buffer.stalledMs).toBeGreaterThan(5);
+    expect(buffer.stalledMs).toBeGreaterThan(0);
   });
 
   it('adds up the pauses and ends the work when they are too long', async () => {

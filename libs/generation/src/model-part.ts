@@ -88,6 +88,7 @@ export function createPartSession(
   part: ModelPart<unknown>,
   graph: GraphBuilder,
   engine: EngineOptions,
+  session: Pick<SessionOptions, 'memoryPattern'> = {},
 ): Promise<Session> {
   const model = encodeModel(graph, {
     parameters: (name) => {
@@ -98,7 +99,7 @@ export function createPartSession(
       return { file: WEIGHTS_FILE, byteOffset, byteLength, dtype: dtype === 'float16' ? 'float16' : 'float32' };
     },
   });
-  return createSession(model, { ...engine, externalDataFolder: part.folder });
+  return createSession(model, { ...engine, ...session, externalDataFolder: part.folder });
 }
 
 /** What to do when a file of a model is missing. */

@@ -1,11 +1,11 @@
-import { invalidArgument } from '@clip-gen/errors';
 import { GraphBuilder } from '@clip-gen/graph';
 import { tensorToImages, type RgbImage } from '@clip-gen/image';
 import { blockedLayers, PLAIN_LAYERS, Scope } from '@clip-gen/nn';
 import { nativeChannelBlock, type Session } from '@clip-gen/runtime';
-import { tensor, type Tensor } from '@clip-gen/tensor';
+import type { Tensor } from '@clip-gen/tensor';
 import { decodeLatents, decodesInBlocks, gridSide, lookUp, type VqganConfig } from '@clip-gen/vqgan';
 import { batches } from './batches.ts';
+import { checkGrid, gridTensor, type GridDecoder } from './grid-decoder.ts';
 import { createPartSession, type EngineOptions } from './model-part.ts';
 import type { VqganPart } from './model-parts.ts';
 import type { CallOptions, NetworkGraph } from './network.ts';
@@ -33,8 +33,8 @@ function picturesOfARun({ imageSize }: VqganConfig): number {
   return Math.max(1, Math.floor(MAX_BATCH_PIXELS / imageSize ** 2));
 }
 
-/** Token grids to pictures. */
-export class PictureDecoder {
+/** Token grids to pictures by the VQGAN's decoder. */
+export class PictureDecoder implements GridDecoder {
   private constructor(
     readonly part: VqganPart,
     private readonly session: Session,
@@ -43,57 +43,28 @@ export class PictureDecoder {
   /** Loads the decoder. The caller closes it. */
   static async open(part: VqganPart, engine: EngineOptions = {}): Promise<PictureDecoder> {
     const { graph } = pictureDecoderGraph(part.config, await channelBlock(part.config, engine));
-    return new PictureDecoder(part, await createPartSession(part, graph, engine));
+    return new PictureDecoder(part, await createPartSession(part, graph, engine, { memoryPattern: false }));
   }
 
-  /** Tokens of a picture, g·g. */
   get tokens(): number {
     return gridSide(this.part.config) ** 2;
   }
 
-  /**
-   * The picture of a token grid, S × S, clamped to 8 bits.
-   *
-   * @param tokens g·g codes in [0, K), row by row
-   * @throws invalid_argument for another number of tokens or one out of range; cancelled
-   */
   async decode(tokens: ArrayLike<number>, options: CallOptions = {}): Promise<RgbImage> {
     return (await this.decodeAll([tokens], options))[0]!;
   }
 
-  /**
-   * The pictures of several token grids, in their order, several in a run. A picture does not depend on what is decoded
-   * with it.
-   *
-   * @throws what {@link decode} throws
-   */
   async decodeAll(grids: readonly ArrayLike<number>[], options: CallOptions = {}): Promise<RgbImage[]> {
+    const { config } = this.part;
+    for (const grid of grids) checkGrid(grid, { tokens: this.tokens, codebookSize: config.codebookSize });
     const images: RgbImage[] = [];
-    for (const grid of grids) this.#check(grid);
-    for (const batch of batches(grids, picturesOfARun(this.part.config))) {
-      const ids = new BigInt64Array(batch.length * this.tokens);
-      batch.forEach((grid, b) => {
-        for (let i = 0; i < grid.length; i++) ids[b * this.tokens + i] = BigInt(grid[i]!);
-      });
-      const tokens = tensor('int64', [batch.length, this.tokens], ids);
-      const { pixels } = await this.session.run({ tokens }, options);
+    for (const batch of batches(grids, picturesOfARun(config))) {
+      const { pixels } = await this.session.run({ tokens: gridTensor(batch) }, options);
       images.push(...tensorToImages(pixels as Tensor<'float32'>));
     }
     return images;
   }
 
-  #check(tokens: ArrayLike<number>): void {
-    const { codebookSize } = this.part.config;
-    if (tokens.length !== this.tokens) throw invalidArgument('tokens', `${this.tokens} codes`, tokens.length);
-    for (let i = 0; i < tokens.length; i++) {
-      const token = tokens[i]!;
-      if (!Number.isInteger(token) || token < 0 || token >= codebookSize) {
-        throw invalidArgument(`tokens[${i}]`, `an integer in [0, ${codebookSize})`, token);
-      }
-    }
-  }
-
-  /** Frees the session once running calls are done. */
   close(): Promise<void> {
     return this.session.close();
   }

@@ -8,6 +8,7 @@ export interface ResolvedOptions {
   readonly threads: number;
   readonly optimization: 'all' | 'extended' | 'basic' | 'none';
   readonly sharesMemory: boolean;
+  readonly memoryPattern: boolean;
   readonly profilePrefix: string | undefined;
   /** ONNX Runtime's own key-value settings (onnxruntime_session_options_config_keys.h). */
   readonly configEntries: Readonly<Record<string, string>>;
@@ -24,6 +25,7 @@ export function resolveOptions(options: SessionOptions): ResolvedOptions {
     threads = defaultThreads(),
     spin = false,
     sharesMemory = false,
+    memoryPattern = true,
   } = options;
   oneOf('provider', provider, ['cpu', 'webgpu', 'cuda']);
   oneOf('optimization', optimization, ['all', 'extended', 'basic', 'none']);
@@ -38,7 +40,8 @@ export function resolveOptions(options: SessionOptions): ResolvedOptions {
   if (options.externalDataFolder !== undefined) {
     configEntries['session.model_external_initializers_file_folder_path'] = options.externalDataFolder;
   }
-  return { provider, threads, optimization, sharesMemory, profilePrefix: options.profilePrefix, configEntries };
+  const { profilePrefix } = options;
+  return { provider, threads, optimization, sharesMemory, memoryPattern, profilePrefix, configEntries };
 }
 
 /** @throws invalid_argument when `value` is not in `values` */

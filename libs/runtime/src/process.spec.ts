@@ -122,6 +122,25 @@ describe('memory over the C API', () => {
     expect(shared!.bytes).toBeLessThan(own!.bytes / 2);
   });
 
+  it('is not taken a second time by later runs without the memory pattern', async () => {
+    const body = `
+      const grown = async (memoryPattern) => {
+        const [x, w, y] = [square(1024), square(1024), square(1024)];
+        const session = await createSession(chainModel(6, 1024), { backend, threads: 1, memoryPattern });
+        await session.run({ x, w }, { into: { y } });
+        const before = residentBytes();
+        for (let i = 0; i < 3; i++) await session.run({ x, w }, { into: { y } });
+        const bytes = residentBytes() - before;
+        await session.close();
+        return bytes;
+      };
+      console.log(JSON.stringify([await grown(false), await grown(true)]));`;
+    const [without, planned] = JSON.parse(await child('c-api', body)) as number[];
+    // Two maps of 4 MiB are alive at a time.
+    expect(without).toBeLessThan(2 * 2 ** 20);
+    expect(planned).toBeGreaterThan(without!);
+  });
+
   it('does not grow over 40 sessions made and closed', async () => {
     const body = `
       const cycles = async (count) => {

@@ -29,6 +29,11 @@ export interface SessionOptions {
    * false; without effect on `node`.
    */
   sharesMemory?: boolean;
+  /**
+   * Whether runs after the first take all that they work in as one block, as the first has shown. Default true; without
+   * it large maps are taken and given back one by one, from what the first run left, and that block is spared.
+   */
+  memoryPattern?: boolean;
   /** Path prefix of a profile that ONNX Runtime writes when the session closes (`<prefix>_<time>.json`). */
   profilePrefix?: string;
 }

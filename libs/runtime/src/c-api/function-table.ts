@@ -19,6 +19,7 @@ const SIGNATURES = {
   run: [9, P, [P, P, P, P, 'size_t', P, 'size_t', P]],
   createSessionOptions: [10, P, [P]],
   enableProfiling: [14, P, [P, process.platform === 'win32' ? 'str16' : 'str']],
+  disableMemPattern: [17, P, [P]],
   setSessionGraphOptimizationLevel: [23, P, [P, 'int']],
   setIntraOpNumThreads: [24, P, [P, 'int']],
   sessionGetInputCount: [30, P, [P, P]],

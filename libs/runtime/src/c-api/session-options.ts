@@ -21,6 +21,7 @@ export async function createSessionOptions(library: OrtLibrary, options: Resolve
     for (const [key, value] of Object.entries(options.configEntries)) {
       check(api, api.addSessionConfigEntry(native, key, value));
     }
+    if (!options.memoryPattern) check(api, api.disableMemPattern(native));
     if (options.sharesMemory) shareMemory(library, native);
     if (options.profilePrefix !== undefined) check(api, api.enableProfiling(native, options.profilePrefix));
     if (options.provider !== 'cpu') await appendProvider(library, native, options.provider);

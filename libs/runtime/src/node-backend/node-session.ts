@@ -40,9 +40,10 @@ export async function createNodeSession(model: Uint8Array, options: ResolvedOpti
 }
 
 function bindingOptions(options: ResolvedOptions): object {
-  const { threads, optimization, profilePrefix } = options;
+  const { threads, optimization, profilePrefix, memoryPattern } = options;
   return {
     intraOpNumThreads: threads,
+    enableMemPattern: memoryPattern,
     graphOptimizationLevel: optimization === 'none' ? 'disabled' : optimization,
     logSeverityLevel: 3,
     extra: options.configEntries,
