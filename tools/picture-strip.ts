@@ -23,7 +23,7 @@ const [folder = 'models/emoji', out = 'models/emoji/strip.png'] = process.argv.s
 const model = await openModel(folder);
 const images: RgbImage[] = [];
 for (const prompt of PROMPTS) {
-  const { pictures } = await generate(model, { prompt, seed: 7 });
+  const { pictures } = await generate(model, { prompt, seed: 1 });
   const { image, score, candidate } = pictures[0]!;
   console.log(`${prompt}: score ${score.toFixed(3)}, candidate ${candidate}`);
   images.push(await resizeImage(image, { width: SIDE, height: SIDE }, 'cubic'));
