@@ -1,7 +1,8 @@
 /**
  * All-reduce of float32 between processes of this machine, 64 KB to 100 MB: shared memory, TCP and bfloat16 over TCP beside
  * Gloo (torch.distributed) and OpenMPI in the same run, in turns. A turn is some all-reduces in place one after the other,
- * after a barrier, the same number for everybody; a time is that of the slowest rank; sums are checked after each turn.
+ * after a barrier, the same number for everybody; a time is that of the slowest rank; sums are checked after each turn, when
+ * everybody is through.
  *
  *     CLIP_GEN_PYTHON=/path/to/python3 node --import tsx tools/bench/all-reduce.ts
  *       [--quick] [--ranks 2,4] [--sizes 64,1000,25000,100000] [--seconds 10] [--json FILE] [--plot FILE.svg]
@@ -97,7 +98,8 @@ async function compare(worldSize: number): Promise<void> {
       ...(mpi ? [turns('OpenMPI', mpi)] : []),
     ];
     await interleave(contenders, {
-      warmup: quick || bytes > 4000 * KB ? 1 : 3,
+      // Node compiles what is called often meanwhile, on the same cores.
+      warmup: quick || bytes > 4000 * KB ? 1 : 6,
       rounds: quick ? 3 : 25,
       budgetMs: budgetMs(bytes),
     });

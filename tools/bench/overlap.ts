@@ -2,10 +2,10 @@
  * How much of the gradients' exchange is hidden behind the backward pass: two processes, each in a network of its own, over
  * a cable of `--mbit`, train a transformer as one graph and in segments. A time is that of the slower process. Making
  * networks takes the rights of root on Linux (`ip`, `tc`); elsewhere only what the cuts themselves cost is measured.
- * `--mbit 0`: two processes of one host, through shared memory.
+ * `--mbit 0`: two processes of one host, through shared memory. `--channels N`: the VQGAN with so many channels instead.
  *
- *     node --import tsx tools/bench/overlap.ts [--mbit 1000] [--width 512] [--layers 6] [--tokens 64] [--batch 8]
- *         [--threads 1] [--alone] [--quick] [--json FILE]
+ *     node --import tsx tools/bench/overlap.ts [--mbit 1000] [--width 512] [--layers 6] [--tokens 64] [--channels 64]
+ *         [--batch 8] [--threads 1] [--alone] [--quick] [--json FILE]
  */
 import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -18,6 +18,7 @@ const options = benchOptions({
   width: { type: 'string', default: '512' },
   layers: { type: 'string', default: '6' },
   tokens: { type: 'string', default: '64' },
+  channels: { type: 'string' },
   batch: { type: 'string', default: '8' },
   threads: { type: 'string', default: '1' },
   alone: { type: 'boolean', default: false },
@@ -58,9 +59,14 @@ async function startRank(rank: number, worldSize: number): Promise<Rank> {
       rank,
       worldSize,
       rendezvous: hasCable ? '10.231.8.1:29500' : '127.0.0.1:29507',
-      tokens: Number(options.tokens),
     },
-    model: { width: Number(options.width), layers: Number(options.layers), heads: Number(options.width) / 64 },
+    model:
+      options.channels === undefined
+        ? {
+            ...{ width: Number(options.width), layers: Number(options.layers), heads: Number(options.width) / 64 },
+            tokens: Number(options.tokens),
+          }
+        : { channels: Number(options.channels) },
     ...{ batch: Number(options.batch), threads: Number(options.threads) },
   };
   const words = [process.execPath, '--import', 'tsx', program, JSON.stringify(given)];
@@ -111,7 +117,8 @@ try {
 
   const { parameters, segments } = ranks[0]!.hello;
   console.log(
-    `a step of ${(parameters / 1e6).toFixed(1)} million parameters, batch ${options.batch}, ${options.tokens} tokens, ` +
+    `a step of ${(parameters / 1e6).toFixed(1)} million parameters, batch ${options.batch}, ` +
+      `${options.channels === undefined ? `${options.tokens} tokens` : `${options.channels} channels`}, ` +
       `${options.threads} thread(s) a process, ${segments} segments; ${worldSize} process(es)` +
       `${hasCable ? `, ${mbit} Mbit/s` : ''}; ${machine()}`,
   );

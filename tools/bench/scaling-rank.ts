@@ -77,7 +77,7 @@ for await (const _ of createInterface({ input: process.stdin })) {
   await world.any(false); // all begin together
   travels.length = 0;
   const start = performance.now();
-  const reduction = trainable.reduction(world);
+  const reduction = await trainable.reduction(world);
   const outputs = await step.run(trainable.values, feeds, trainable.into(), (bucket) => reduction.written(0, bucket));
   const computed = performance.now();
   await trainable.step(1e-4, reduction);

@@ -1,7 +1,8 @@
-import { access, constants, mkdir, open, rename, stat } from 'node:fs/promises';
+import { access, constants, mkdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
 import { writeSafetensors } from '@clip-gen/safetensors';
+import { writeWhole } from '@clip-gen/whole-file';
 import type { z } from 'zod';
 import { describeIssues, readText } from './read-text.ts';
 import type { ModelFiles } from './stage.ts';
@@ -61,19 +62,7 @@ export async function writeModel(folder: string, model: ModelFiles): Promise<voi
     await writeSafetensors(join(folder, name), tensors, metadata);
   }
   const texts = new Map([['config.json', `${JSON.stringify(model.config, null, 2)}\n`], ...(model.files ?? [])]);
-  for (const [name, text] of texts) await replaceFile(join(folder, name), text);
-}
-
-async function replaceFile(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  const file = await open(temporary, 'w');
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
+  for (const [name, text] of texts) await writeWhole(join(folder, name), (file) => file.writeFile(text));
 }
 
 /**

@@ -73,8 +73,9 @@ export class Trainable {
     return this.#buckets.map(({ slices }) => ({ outputs: slices.map(({ spec }) => gradientName(spec.name)) }));
   }
 
-  /** Takes in what the runs of one step write. */
-  reduction(world: World): GradientReduction {
+  /** Takes in what the runs of one step write, of which none has begun. */
+  async reduction(world: World): Promise<GradientReduction> {
+    await world.lend(this.arena.ranges('gradients'));
     return new GradientReduction(this.arena, this.#buckets, this.#options.accumulate, world);
   }
 

@@ -153,16 +153,16 @@ class TrainingLoop<Batch> {
   /** From the state of the process that has come furthest. @param tell whether to say where that is */
   async #goOn(tell: boolean): Promise<TrainingSummary> {
     this.#sentBefore ??= await this.#world.bytesSent();
-    const stops = this.#local ? (await this.#meet(this.#local)).stops : false;
-    if (!this.#local) this.#place = await synchronize(this.#stage, this.#world, this.#intact ? this.#place : undefined);
+    const meeting = this.#local && (await this.#meet(this.#local));
+    if (!meeting) this.#place = await synchronize(this.#stage, this.#world, this.#intact ? this.#place : undefined);
     this.#intact = true;
     const { epoch, stepInEpoch } = this.#place;
     if (tell) {
       this.#options.progress.print(`${this.#stage.name}: going on at epoch ${epoch + 1}, step ${stepInEpoch}`);
     }
-    if (!stops) return this.#train();
-    if (this.#place.globalStep > 0) await this.#save();
-    return { finished: false, progress: this.#place };
+    // Those who were there before do the same when they let others in.
+    if (meeting && (await this.#conclude(meeting)) === 'stop') return { finished: false, progress: this.#place };
+    return this.#train();
   }
 
   async #train(): Promise<TrainingSummary> {
@@ -203,9 +203,13 @@ class TrainingLoop<Batch> {
     const { epoch, stepInEpoch, globalStep } = this.#place;
     const isLast = epoch === this.#options.settings.epochs - 1 && stepInEpoch === this.#stage.stepsPerEpoch;
     if (!this.#local.isDue(globalStep, isLast)) return 'step';
-    const { stops, saves, moved } = await this.#meet(this.#local);
+    return this.#conclude(await this.#meet(this.#local));
+  }
+
+  /** What all do after a meeting. */
+  async #conclude({ stops, saves, moved }: Meeting): Promise<AfterStep> {
     if (this.#validates) await this.#validate();
-    if (stops || saves) await this.#save();
+    if ((stops || saves) && this.#place.globalStep > 0) await this.#save();
     return stops ? 'stop' : moved ? 'moved' : 'step';
   }
 

@@ -34,12 +34,15 @@ export interface Runner {
   /** In the order of the calls. */
   run(call: Call, tensors: readonly Float32Array[]): Promise<void>;
   allocate(elements: number): Promise<Float32Array>;
+  lend(tensor: Float32Array): Promise<boolean>;
   statistics(): Promise<GroupStatistics>;
   abort(reason: string): void;
   close(): Promise<void>;
   readonly failure: Failure | undefined;
 }
 
+/** A WebAssembly memory is a number of pages. */
+const WASM_PAGE = 65536;
 /** Elements of one call at most: what 32-bit counts of frames allow. */
 const MAX_ELEMENTS = 2 ** 40;
 
@@ -138,6 +141,30 @@ export class Group {
     if (!Number.isInteger(elements) || elements < 0) throw invalidArgument('elements', 'an integer ≥ 0', elements);
     this.#checkOpen();
     return this.#runner.allocate(elements);
+  }
+
+  /**
+   * Makes the memory of a tensor part of what the ranks of the host share, where they do: until `close`, reducing it or a
+   * view of it needs no copies. Its elements stay as they are, now and at `close`.
+   *
+   * After a failure other ranks may write to it until the group is closed.
+   *
+   * @param tensor of a WebAssembly memory of the caller that does not grow. Until the promise settles, and while the group
+   *   closes, nothing else may write to it, nor to what lies up to a page before and after it
+   * @returns whether it is shared now, which it is when it was before. Otherwise it is reduced as it was: no memory is
+   *   shared, `sharedBytes` or the host's shared memory are used up, or one of its pages is lent already, to this group or
+   *   another one
+   * @throws invalid_argument for other memory; what the group has failed with
+   */
+  async lend(tensor: Float32Array): Promise<boolean> {
+    const { buffer } = tensor;
+    const canShrink = 'resizable' in buffer && buffer.resizable === true;
+    if (buffer instanceof SharedArrayBuffer || canShrink || buffer.byteLength % WASM_PAGE !== 0) {
+      const given = `${buffer.byteLength} bytes of other memory`;
+      throw invalidArgument('tensor', 'a view of a WebAssembly memory that is not shared', given);
+    }
+    this.#checkOpen();
+    return this.#runner.lend(tensor);
   }
 
   statistics(): Promise<GroupStatistics> {

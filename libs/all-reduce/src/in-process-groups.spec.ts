@@ -4,7 +4,7 @@ import { inProcessGroups } from './in-process-groups.ts';
 
 const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 const COUNTS = [0, 1, 7, 1000];
-const ALGORITHMS = ['ring', 'tree', 'hierarchical'] as const;
+const ALGORITHMS = ['auto', 'ring', 'tree', 'hierarchical'] as const;
 
 /** Two hosts of unequal size, one rank after the other. */
 const twoHosts = (ranks: number): string[] => Array.from({ length: ranks }, (_, rank) => (rank % 3 === 0 ? 'a' : 'b'));

@@ -93,6 +93,8 @@ class InProcessRunner implements Runner {
     return Promise.resolve(new Float32Array(this.engine.memory.memory.buffer, address, elements));
   }
 
+  lend = (): Promise<boolean> => Promise.resolve(false);
+
   statistics: Runner['statistics'] = () =>
     Promise.resolve({
       bytesSent: this.engine.transport.bytesSent,

@@ -89,19 +89,4 @@ describe('two processes', { timeout: SLOW }, () => {
     expectClose([...losses(begun!), ...losses(alone)], losses(uninterrupted!), { relative: 1e-4 });
     expect(alone.finished).toBe(true);
   });
-
-  it('go on when one is killed and started again', async () => {
-    const [whole, killed] = [await temporaryFolder(), await temporaryFolder()];
-    const settings = { ...GPT, batchSize: 2 };
-    const survivor = training('gpt', settings, killed);
-    const { reports, lines } = await launch(2, [{ ...survivor, killRank: 1, killAfter: 3 }], 1);
-    expect(lines).toEqual(['rank 1 was lost (SIGKILL): it is started again and joins as epoch 1; restarts left: 0']);
-    const [[first, second]] = reports as [RankReport[]];
-    expect([first!.epoch, second!.epoch]).toEqual([1, 1]);
-    // From the step that rank 0 held in memory: the third, or the second where it learnt of the loss first.
-    expect([STEPS - 3, STEPS - 2]).toContain(second!.metrics.length);
-    const [[undisturbed]] = (await launch(2, [training('gpt', settings, whole)])).reports as [RankReport[]];
-    expect(first!.state).toEqual(undisturbed!.state);
-    expect(second!.state).toEqual(undisturbed!.state);
-  });
 });

@@ -1,3 +1,4 @@
+import { readInteger } from '@clip-gen/config';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
 
 /** What tells a process that it is one of several: the names are those of PyTorch's `torchrun`. */
@@ -73,7 +74,7 @@ export function rankVariables(rank: RankEnvironment & { readonly localRank: numb
 function integer(environment: NodeJS.ProcessEnv, name: string, least: number, most: number, absent?: number): number {
   const text = environment[name];
   if (text === undefined && absent !== undefined) return absent;
-  const value = /^\d{1,10}$/.test(text ?? '') ? Number(text) : NaN;
-  if (value >= least && value <= most) return value;
+  const value = readInteger(text ?? '', least, most);
+  if (value !== undefined) return value;
   throw invalidArgument(name, `an integer in [${least}, ${most}]`, text);
 }

@@ -36,6 +36,8 @@ export class World {
   #members: readonly number[];
   #around = (entering: Promise<void>): Promise<void> => entering;
   #wasIn = false;
+  /** Memory that the group has been given, or was too small for. */
+  readonly #lent = new Set<ArrayBufferLike>();
   #lateMs = REFORM_MS;
   #bytesSent = 0;
 
@@ -174,6 +176,7 @@ export class World {
   async #leave(): Promise<void> {
     const group = this.#group;
     this.#group = undefined;
+    this.#lent.clear();
     if (!group) return;
     this.#bytesSent += await bytesOf(group);
     await group.close();
@@ -187,6 +190,21 @@ export class World {
   /** Bytes that this process has sent to the others. */
   async bytesSent(): Promise<number> {
     return this.#bytesSent + (this.#group ? await bytesOf(this.#group) : 0);
+  }
+
+  /**
+   * Has processes of one machine see stretches of WebAssembly memories, so that calls reduce them where they lie. For as
+   * long as the group is together; asking again costs nothing.
+   *
+   * @param stretches which nobody writes to until the promise settles, at most one of each memory
+   */
+  async lend(stretches: readonly Float32Array[]): Promise<void> {
+    if (!this.#group) return;
+    for (const stretch of stretches) {
+      if (this.#lent.has(stretch.buffer)) continue;
+      this.#lent.add(stretch.buffer);
+      await this.#group.lend(stretch);
+    }
   }
 
   /** Replaces each element by its mean over the processes. @param wire what elements travel as between machines */

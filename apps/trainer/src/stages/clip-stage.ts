@@ -80,7 +80,7 @@ export class ClipStage implements Stage<ImageBatch> {
   }
 
   async step(batch: ImageBatch, { learningRate, onChange }: StepContext): Promise<Metrics> {
-    const reduction = this.#trainable.reduction(this.world);
+    const reduction = await this.#trainable.reduction(this.world);
     const feeds = this.#feeds(batch);
     const isWhole = this.world.size * this.#share.runs === 1;
     const own = isWhole ? await this.#stepWhole(feeds[0]!, reduction) : await this.#stepDivided(feeds, reduction);

@@ -8,7 +8,10 @@ interface Running {
   readonly count: number;
   readonly mean: Tensor<'float32'>; // (C)
   readonly variance: Tensor<'float32'>; // (C)
-  batches: number;
+  /** Batches taken in, int32 (1). */
+  readonly batches: Tensor<'int32'>;
+  /** Of them, by this process alone since all met. */
+  own: number;
 }
 
 /**
@@ -21,11 +24,12 @@ export class DiscriminatorStatistics {
   /** @param modules one entry a BatchNorm */
   constructor(modules: readonly BatchStatistics[]) {
     this.#running = new Map(
-      modules.map(({ module, mean, count }) => {
-        const channels = mean.shape[1] as number;
+      modules.map(({ module, mean: { shape }, count }) => {
+        const channels = shape[1] as number;
         const variance = emptyTensor('float32', [channels]);
         variance.data.fill(1);
-        return [module, { count, mean: emptyTensor('float32', [channels]), variance, batches: 0 }];
+        const mean = emptyTensor('float32', [channels]);
+        return [module, { count, mean, variance, batches: emptyTensor('int32', [1]), own: 0 }];
       }),
     );
   }
@@ -43,13 +47,57 @@ export class DiscriminatorStatistics {
       const [wholeMean, wholeInverse] = await pooled(mean, inverse, world);
       const into = { mean: runningMean.data, variance: variance.data };
       updateRunningStatistics(into, wholeMean, wholeInverse, count * world.size);
-      running.batches++;
+      running.batches.data[0]!++;
+      running.own++;
     }
+  }
+
+  /**
+   * The end of a round of local steps, in each of which a process took in its own batch: all get the mean and the variance
+   * of all, each process with the weight of the batches that it took in.
+   */
+  async settle(world: World): Promise<void> {
+    if (this.#running.size === 0) return;
+    const own = [...this.#running.values()].flatMap((running) => {
+      return [running.own, running.batches.data[0]!, ...running.mean.data, ...running.variance.data];
+    });
+    const all = await world.numbers(own);
+    let at = 0;
+    for (const { mean, variance, batches } of this.#running.values()) {
+      const channels = mean.data.length;
+      const theirs = all.map((numbers) => {
+        const [weight = 0, taken = 0, ...values] = numbers.slice(at, at + 2 + 2 * channels);
+        return { weight, taken, means: values.slice(0, channels), variances: values.slice(channels) };
+      });
+      at += 2 + 2 * channels;
+      batches.data[0] = Math.max(...theirs.map(({ taken }) => taken));
+      const total = theirs.reduce((sum, { weight }) => sum + weight, 0);
+      if (total === 0) continue;
+      for (let c = 0; c < channels; c++) {
+        const whole = theirs.reduce((sum, { weight, means }) => sum + (weight / total) * means[c]!, 0);
+        mean.data[c] = whole;
+        variance.data[c] = theirs.reduce(
+          (sum, { weight, means, variances }) => sum + (weight / total) * (variances[c]! + (means[c]! - whole) ** 2),
+          0,
+        );
+      }
+    }
+    this.adopted();
+  }
+
+  /** The statistics have come from another process. */
+  adopted(): void {
+    for (const running of this.#running.values()) running.own = 0;
+  }
+
+  /** What is the same everywhere after `settle`. */
+  get shared(): readonly Tensor[] {
+    return [...this.#running.values()].flatMap(({ mean, variance, batches }) => [mean, variance, batches]);
   }
 
   /** Batches taken in, by module. */
   get batches(): Readonly<Record<string, number>> {
-    return Object.fromEntries([...this.#running].map(([module, { batches }]) => [module, batches]));
+    return Object.fromEntries([...this.#running].map(([module, { batches }]) => [module, batches.data[0]!]));
   }
 
   /** What a checkpoint must keep besides `batches`. */
@@ -65,7 +113,8 @@ export class DiscriminatorStatistics {
     for (const [module, running] of this.#running) {
       running.mean.data.set(savedTensor(saved, `running.${module}.mean`, running.mean).data);
       running.variance.data.set(savedTensor(saved, `running.${module}.variance`, running.variance).data);
-      running.batches = batches[module] ?? 0;
+      running.batches.data[0] = batches[module] ?? 0;
+      running.own = 0; // checkpoints are made where all have met
     }
   }
 
@@ -74,7 +123,7 @@ export class DiscriminatorStatistics {
     for (const [module, { mean, variance, batches }] of this.#running) {
       yield [`${module}.running_mean`, mean];
       yield [`${module}.running_var`, variance];
-      yield [`${module}.num_batches_tracked`, tensor('int64', [], BigInt64Array.of(BigInt(batches)))];
+      yield [`${module}.num_batches_tracked`, tensor('int64', [], BigInt64Array.of(BigInt(batches.data[0]!)))];
     }
   }
 }

@@ -148,7 +148,7 @@ export class GptStage implements Stage<GptBatch> {
     const { first, runs, run: size } = this.#share;
     const noise = { ...this.settings, codes: this.config.vocabularySize };
     const losses = new MeanScalars(['loss', 'embedding']);
-    const reduction = this.#trainable.reduction(this.world);
+    const reduction = await this.#trainable.reduction(this.world);
     for (let run = 0; run < runs; run++) {
       const place = first + run * size;
       const { tokens, condition } = this.#feeds(this.training, rows.slice(run * size, (run + 1) * size));

@@ -151,7 +151,7 @@ export class PreviewStage implements Stage<PreviewExamples> {
     );
     const { runs, run } = this.#share;
     const scalars = new MeanScalars(['loss', 'mse', 'perceptual']);
-    const reduction = this.#trainable.reduction(this.world);
+    const reduction = await this.#trainable.reduction(this.world);
     for (let i = 0; i < runs; i++) {
       const feeds = {
         tokens: rowsOf(batch.tokens, i * run, run),

@@ -141,7 +141,7 @@ export class VqganStage implements Stage<ImageBatch> {
   async step(batch: ImageBatch, { epoch, globalStep, learningRate, onChange }: StepContext): Promise<Metrics> {
     const joined = this.#discriminator !== undefined && epoch >= this.settings.adversarial.startEpoch;
     const losses = new MeanScalars(LOSSES);
-    const reduction = this.#generator.reduction(this.world);
+    const reduction = await this.#generator.reduction(this.world);
     const runs = await this.#runGenerator(this.#runsOf(batch), joined, reduction);
     for (const outputs of runs) losses.add(outputs);
     // The discriminator needs the pictures alone: it computes while the generator's gradients are reduced.
@@ -227,18 +227,25 @@ export class VqganStage implements Stage<ImageBatch> {
     this.#usage.counts.set(savedTensor(tensors, 'usage', this.#usage.tensor).data);
   }
 
-  /** Codes are counted over all processes at the end of a round, and those that are to move move there. */
+  /**
+   * Codes are counted over all processes at the end of a round, those that are to move move there, and the
+   * discriminator's statistics become those of all.
+   */
   get rounds(): RoundState {
     const trainables = [this.#generator, ...(this.#discriminator ? [this.#discriminator] : [])];
     return {
       trainables,
-      shared: [this.#usage.tensor],
+      shared: [this.#usage.tensor, ...this.#statistics.shared],
       settle: async (world, end) => {
         const { rows, tokens } = this.#latents ?? { rows: [], tokens: [] };
         const latents = end.isRoot ? await wholeLatents(rows, tokens, World.alone()) : undefined;
         await this.#usage.settle(this.#generator.arena, latents, world, end);
+        await this.#statistics.settle(world);
       },
-      adopted: () => this.#usage.adopted(),
+      adopted: () => {
+        this.#usage.adopted();
+        this.#statistics.adopted();
+      },
     };
   }
 
@@ -310,7 +317,7 @@ export class VqganStage implements Stage<ImageBatch> {
     const discriminator = this.#discriminator!;
     const build = (): BuiltGraph => discriminatorGraph(this.config, this.#share.run);
     const graph = await this.#graph('discriminator', build, discriminator);
-    const reduction = discriminator.reduction(this.world);
+    const reduction = await discriminator.reduction(this.world);
     const results: Record<string, Tensor>[] = [];
     for (const [run, real] of this.#runsOf(batch).entries()) {
       const feeds = { real, fake: this.#pictures[run]! };

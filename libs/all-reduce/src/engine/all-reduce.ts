@@ -1,5 +1,6 @@
 import { broadcast } from '../algorithm/broadcast.ts';
 import { slices, type Arithmetic } from '../algorithm/exchange.ts';
+import { pair } from '../algorithm/pair.ts';
 import { ring } from '../algorithm/ring.ts';
 import { doubleTree, reduceUp, rootedTree } from '../algorithm/tree.ts';
 import { wireBytes } from '../kernel/kernels.ts';
@@ -31,7 +32,7 @@ export async function allReduce(work: Work): Promise<void> {
   }
   const ranks = everybody(topology);
   const isTree = ({ count }: Segment): boolean =>
-    flatAlgorithm(call.algorithm, ranks.length, count * wireBytes(arithmetic.format)) === 'tree';
+    flatAlgorithm(call.algorithm, ranks.length, count * wireBytes(arithmetic.format), arithmetic.format) === 'tree';
   const rings = segments.filter((segment) => !isTree(segment));
   // Two at a time: while the last bytes of one are on their way, the next keeps the link busy.
   await Promise.all(
@@ -80,9 +81,12 @@ async function between(
   const exchange = work.exchange(ranks);
   if (exchange.size === 1) return work.memory.kernels.scale(address, arithmetic.factor, count);
   const bytes = count * wireBytes(arithmetic.format);
-  if (flatAlgorithm(work.call.algorithm, exchange.size, bytes) === 'tree') {
-    await doubleTree(exchange, address, count, arithmetic);
-  } else {
-    await ring(exchange, address, slices(count, exchange.size), arithmetic, { channel });
+  switch (flatAlgorithm(work.call.algorithm, exchange.size, bytes, arithmetic.format)) {
+    case 'pair':
+      return pair(exchange, address, count, arithmetic, channel);
+    case 'tree':
+      return doubleTree(exchange, address, count, arithmetic);
+    case 'ring':
+      return ring(exchange, address, slices(count, exchange.size), arithmetic, { channel });
   }
 }

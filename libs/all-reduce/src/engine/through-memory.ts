@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { reduceSlice } from '../algorithm/direct.ts';
-import { slices, type Slice } from '../algorithm/exchange.ts';
-import type { SharedRegions } from '../transport/shared-regions.ts';
+import { reduceShares } from '../algorithm/direct.ts';
+import { slices } from '../algorithm/exchange.ts';
+import type { Places, SharedRegions } from '../transport/shared-regions.ts';
 import { contiguousAddress, load, store, type Segment } from './segments.ts';
 import type { Work } from './work.ts';
 
@@ -9,10 +9,11 @@ import type { Work } from './work.ts';
 const STRETCH = 4 * 2 ** 20;
 
 /**
- * All-reduce among the ranks of one host: every rank sums its slice over all of them and writes the result back to all.
+ * All-reduce among the ranks of one host: every rank sums its slice over all of them and writes the result back to all, and
+ * helps whoever is behind.
  *
  * Where the whole call lies in one stretch on every rank, that is all. Otherwise segment after segment goes over two
- * stages in turns: between two meetings a rank brings the next segment and sums its slice of this one, so that each segment
+ * stages in turns: between two meetings a rank brings the next segment and sums its share of this one, so that each segment
  * costs one meeting. After the last meeting nobody touches another's memory.
  */
 export async function throughMemory(work: Work, regions: SharedRegions, segments: readonly Segment[]): Promise<void> {
@@ -35,31 +36,23 @@ export async function throughMemory(work: Work, regions: SharedRegions, segments
   let inPlace = bring(0);
   await regions.meet();
   for (const [index, segment] of segments.entries()) {
-    const { addresses, whole } = await regions.places(signature);
-    if (whole) {
-      await reduceWhole(work, regions, addresses, slices(count, regions.size)[memory.region]!);
+    const places = await regions.places(signature);
+    if (places.whole) {
+      await reduceWhole(work, regions, places, count);
       return regions.meet();
     }
     const next = index + 1 < segments.length ? bring(index + 1) : undefined;
-    reduceSlice(regions, addresses, slices(segment.count, regions.size)[memory.region]!, arithmetic, true);
+    reduceShares(regions, places, slices(segment.count, regions.size), arithmetic);
     await regions.meet();
     if (inPlace === undefined) store(segment, pieces, memory.stage(index & 1), 0, segment.count);
     inPlace = next;
   }
 }
 
-/** A slice of any length. */
-async function reduceWhole(
-  { arithmetic }: Work,
-  regions: SharedRegions,
-  addresses: readonly number[],
-  { start, count }: Slice,
-): Promise<void> {
-  for (let first = 0; first < count; first += STRETCH) {
-    if (first > 0) await nextTurn();
-    const stretch = { start: start + first, count: Math.min(STRETCH, count - first) };
-    reduceSlice(regions, addresses, stretch, arithmetic, true);
-  }
+/** Any number of elements. */
+async function reduceWhole({ arithmetic }: Work, regions: SharedRegions, places: Places, count: number): Promise<void> {
+  const parts = slices(count, regions.size);
+  while (!reduceShares(regions, places, parts, arithmetic, STRETCH)) await nextTurn();
 }
 
 /**
@@ -80,13 +73,12 @@ export async function throughHosts(
     if (inPlace === undefined) load(segment, pieces, address);
     regions.announce({ signature, offset: address - memory.regionStart(memory.region), whole: false });
     await regions.meet();
-    const { addresses } = await regions.places(signature);
-    const own = slices(segment.count, regions.size)[memory.region]!;
-    reduceSlice(regions, addresses, own, { ...arithmetic, factor: 1 }, true);
+    const places = await regions.places(signature);
+    reduceShares(regions, places, slices(segment.count, regions.size), { ...arithmetic, factor: 1 });
     await regions.meet();
     if (memory.region === 0) await between(address, segment.count);
     await regions.meet();
-    const first = addresses[0]!;
+    const first = places.addresses[0]!;
     if (inPlace === undefined) store(segment, pieces, first, 0, segment.count);
     else if (memory.region !== 0) memory.kernels.copy(address, first, segment.count);
   }

@@ -1,4 +1,5 @@
 import type { Algorithm } from '../call.ts';
+import type { WireFormat } from '../kernel/kernels.ts';
 
 /** Which rank is on which host. */
 export interface Topology {
@@ -34,9 +35,22 @@ const TREE_BYTES = 256 * 1024;
 /** Among fewer ranks a ring has hardly more hops, and fewer messages. */
 const TREE_RANKS = 8;
 
-/** The algorithm between ranks that exchange over sockets, by size. */
-export function flatAlgorithm(asked: Algorithm, size: number, bytes: number): 'ring' | 'tree' {
+/**
+ * Up to this many bytes two ranks save time by waiting for each other once; above, summing only a half each counts more.
+ * At most a frame.
+ */
+const PAIR_BYTES = 256 * 1024;
+
+/** The algorithm between ranks that exchange over sockets, by the bytes on the wire. */
+export function flatAlgorithm(
+  asked: Algorithm,
+  size: number,
+  bytes: number,
+  format: WireFormat,
+): 'pair' | 'ring' | 'tree' {
   if (asked === 'ring' || asked === 'tree') return asked;
+  // Both would have to round and sum alike what is rounded on the wire.
+  if (size === 2 && format === 'float32' && bytes <= PAIR_BYTES) return 'pair';
   return size >= TREE_RANKS && bytes <= TREE_BYTES ? 'tree' : 'ring';
 }
 

@@ -92,6 +92,31 @@ it.each([0, 1, 7, 15, 16, 17, 1000])('combines and scales %i elements and nothin
   expect(out[count]).toBe(42);
 });
 
+it.each([1, 2, 3, 4, 5, 8])('gives the sum of %i places to all of them, and nothing beyond', (size) => {
+  for (const count of [0, 1, 7, 16, 1000, 4500]) {
+    const places = Array.from({ length: size }, (_, i) => A + i * 32 * 1024);
+    const fill = (): void => {
+      for (const [r, place] of places.entries()) {
+        const tensor = floats(place, count + 1);
+        for (let i = 0; i < count; i++) tensor[i] = (i % 50) * (r + 1) - 20;
+        tensor[count] = 42;
+      }
+    };
+    for (const how of ['add', 'max'] as const) {
+      fill();
+      kernels.combineAll(how, places, 0.5, count);
+      const all = (i: number): number[] => places.map((_, r) => (i % 50) * (r + 1) - 20);
+      const expected = Float32Array.from({ length: count }, (_, i) =>
+        how === 'add' ? all(i).reduce((a, b) => a + b) / 2 : Math.max(...all(i)) / 2,
+      );
+      for (const place of places) {
+        expect(floats(place, count + 1).slice(0, count), `${how} ${count}`).toEqual(expected);
+        expect(floats(place, count + 1)[count]).toBe(42);
+      }
+    }
+  }
+});
+
 it('keeps NaN', () => {
   floats(A, 16).fill(1);
   floats(A, 16)[3] = NaN;

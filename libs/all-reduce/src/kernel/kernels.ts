@@ -8,12 +8,15 @@ type HalfFormat = Exclude<WireFormat, 'float32'>;
 
 type Unary = (into: number, from: number, count: number) => void;
 type Binary = (into: number, a: number, b: number, count: number) => void;
+type Together = (...placesFactorAndCount: number[]) => void;
 type Exports = { readonly [C in Combine]: Binary } & { readonly scale: Unary; readonly copy: Unary } & {
   readonly [N in `${'decode' | 'encode' | Combine}_${HalfFormat}`]: Unary;
-};
+} & { readonly [N in `${Combine}_all${2 | 3 | 4}`]: Together };
 
 /** The WebAssembly functions take multiples of this many elements. */
 const STEP = 16;
+/** Float32 that a core keeps close while it adds one tensor after the other to them. */
+const BLOCK = 4096;
 /** Bytes at the start of the scratch that the tails use. */
 export const TAIL_BYTES = 3 * STEP * 4;
 
@@ -67,6 +70,26 @@ export class Kernels {
     this.#copy(this.#tail, at, rest);
     run(this.#tail, factor, STEP);
     this.#copy(at, this.#tail, rest);
+  }
+
+  /**
+   * At every place the same: factor · (first ∘ second ∘ …) in float32. Every element is read and written once, or, at more
+   * than four places, while the core's cache has it.
+   */
+  combineAll(how: Combine, places: readonly number[], factor: number, count: number): void {
+    const [first, ...others] = places;
+    if (first === undefined) return;
+    const whole = count - (count % STEP);
+    const size = places.length;
+    const fused = size === 2 || size === 3 || size === 4 ? size : undefined;
+    if (fused && whole > 0) this.#exports[`${how}_all${fused}`](...places, factor, whole);
+    for (let start = fused ? whole : 0; start < count; start += BLOCK) {
+      const length = Math.min(BLOCK, count - start);
+      const into = first + start * 4;
+      for (const other of others) this.combine(how, into, into, other + start * 4, length);
+      this.scale(into, factor, length);
+      for (const other of others) this.copy(other + start * 4, into, length);
+    }
   }
 
   /** into = from, float32. Faster than copying within the shared buffer, which JavaScript does word by word. */

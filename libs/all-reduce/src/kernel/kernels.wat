@@ -32,6 +32,78 @@
         (br $next))))
   ;; @end
 
+  ;; a = b = … = factor · (a + b + …), or the largest: read once, written once.
+  ;; @each OP in add max
+  (func (export "@OP_all2") (param $a i32) (param $b i32) (param $factor f32) (param $count i32)
+    (local $factor4 v128) (local $x v128)
+    (local.set $factor4 (f32x4.splat (local.get $factor)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.eqz (local.get $count)))
+        (local.set $x
+          (f32x4.mul
+            (local.get $factor4)
+            (f32x4.@OP
+              (v128.load (local.get $a))
+              (v128.load (local.get $b)))))
+        (v128.store (local.get $a) (local.get $x))
+        (v128.store (local.get $b) (local.get $x))
+        (local.set $a (i32.add (local.get $a) (i32.const 16)))
+        (local.set $b (i32.add (local.get $b) (i32.const 16)))
+        (local.set $count (i32.sub (local.get $count) (i32.const 4)))
+        (br $next))))
+
+  (func (export "@OP_all3") (param $a i32) (param $b i32) (param $c i32) (param $factor f32) (param $count i32)
+    (local $factor4 v128) (local $x v128)
+    (local.set $factor4 (f32x4.splat (local.get $factor)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.eqz (local.get $count)))
+        (local.set $x
+          (f32x4.mul
+            (local.get $factor4)
+            (f32x4.@OP
+              (f32x4.@OP
+                (v128.load (local.get $a))
+                (v128.load (local.get $b)))
+              (v128.load (local.get $c)))))
+        (v128.store (local.get $a) (local.get $x))
+        (v128.store (local.get $b) (local.get $x))
+        (v128.store (local.get $c) (local.get $x))
+        (local.set $a (i32.add (local.get $a) (i32.const 16)))
+        (local.set $b (i32.add (local.get $b) (i32.const 16)))
+        (local.set $c (i32.add (local.get $c) (i32.const 16)))
+        (local.set $count (i32.sub (local.get $count) (i32.const 4)))
+        (br $next))))
+
+  (func (export "@OP_all4") (param $a i32) (param $b i32) (param $c i32) (param $d i32) (param $factor f32) (param $count i32)
+    (local $factor4 v128) (local $x v128)
+    (local.set $factor4 (f32x4.splat (local.get $factor)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.eqz (local.get $count)))
+        (local.set $x
+          (f32x4.mul
+            (local.get $factor4)
+            (f32x4.@OP
+              (f32x4.@OP
+                (f32x4.@OP
+                  (v128.load (local.get $a))
+                  (v128.load (local.get $b)))
+                (v128.load (local.get $c)))
+              (v128.load (local.get $d)))))
+        (v128.store (local.get $a) (local.get $x))
+        (v128.store (local.get $b) (local.get $x))
+        (v128.store (local.get $c) (local.get $x))
+        (v128.store (local.get $d) (local.get $x))
+        (local.set $a (i32.add (local.get $a) (i32.const 16)))
+        (local.set $b (i32.add (local.get $b) (i32.const 16)))
+        (local.set $c (i32.add (local.get $c) (i32.const 16)))
+        (local.set $d (i32.add (local.get $d) (i32.const 16)))
+        (local.set $count (i32.sub (local.get $count) (i32.const 4)))
+        (br $next))))
+  ;; @end
+
   ;; into = from, `count` float32; a function call to the platform's memmove.
   (func (export "copy") (param $into i32) (param $from i32) (param $count i32)
     (memory.copy (local.get $into) (local.get $from) (i32.shl (local.get $count) (i32.const 2))))

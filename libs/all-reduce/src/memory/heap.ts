@@ -14,9 +14,12 @@ export class Heap {
     this.#next = start;
   }
 
-  /** @throws resource_exhausted when it does not fit */
-  allocate(byteLength: number): number {
-    const address = this.#next;
+  /**
+   * @param alignment a power of 2
+   * @throws resource_exhausted when it does not fit
+   */
+  allocate(byteLength: number, alignment = ALIGNMENT): number {
+    const address = Math.ceil(this.#next / alignment) * alignment;
     if (address + byteLength > this.end) {
       const left = this.end - address;
       throw new ClipGenError(

@@ -51,6 +51,11 @@ export class MemoryFile {
     return bytes === 0 || this.native.reserve(this.#fd, offset, bytes);
   }
 
+  /** Maps `bytes` from `offset` of the region on over other memory of this process, too. False when the system refuses. */
+  mapOver(address: bigint, offset: number, bytes: number): boolean {
+    return this.native.mapFile(address, bytes, this.#fd, offset);
+  }
+
   /** Removes the name; what is mapped stays. */
   unlink(): void {
     if (this.#unlinked) return;

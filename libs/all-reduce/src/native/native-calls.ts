@@ -5,10 +5,17 @@ export interface NativeCalls {
   /** Address of the array's first element; good while the array is neither garbage nor transferred. */
   addressOf(array: ArrayBufferView): bigint;
   copy(into: bigint, from: bigint, bytes: number): void;
-  /** Maps a file's start over `address`. False when the system refuses. */
-  mapFile(address: bigint, bytes: number, fileDescriptor: number): boolean;
+  /** Bytes of the pieces that memory is mapped in. */
+  readonly pageBytes: number;
+  /** Maps a file over `address`, from `offset` on. False when the system refuses. All are multiples of `pageBytes`. */
+  mapFile(address: bigint, bytes: number, fileDescriptor: number, offset?: number): boolean;
   /** Puts ordinary memory of zeros over `address`, letting go of what was mapped. */
   unmap(address: bigint, bytes: number): boolean;
+  /**
+   * Puts ordinary memory with the same contents over `address`, letting go of what was mapped: whoever reads sees the
+   * contents all the time; what is written meanwhile may be lost. False when the system refuses; then nothing has changed.
+   */
+  replace(address: bigint, bytes: number): boolean;
   /** Takes the file's pages now, so that touching them later cannot fail. False when there is no room. */
   reserve(fileDescriptor: number, start: number, bytes: number): boolean;
   /** Sleeps while the word is `seen`, at most so long. */
@@ -46,7 +53,9 @@ export const LATER = -2;
 // mman.h, futex.h and the kernel's table of calls.
 const PROT_READ_WRITE = 0x1 | 0x2;
 const MAP_SHARED_FIXED = 0x01 | 0x10;
-const MAP_PRIVATE_FIXED_ANONYMOUS = 0x02 | 0x10 | 0x20;
+const MAP_PRIVATE_ANONYMOUS = 0x02 | 0x20;
+const MAP_PRIVATE_FIXED_ANONYMOUS = MAP_PRIVATE_ANONYMOUS | 0x10;
+const MREMAP_MAYMOVE_FIXED = 0x1 | 0x2;
 const FUTEX_WAIT = 0;
 const FUTEX_WAKE = 1;
 const EVERYBODY = 0x7fffffff;
@@ -96,6 +105,12 @@ function load(): NativeCalls | undefined {
   const mmap = bind<
     (address: bigint, bytes: number, protection: number, flags: number, fd: number, offset: number) => bigint | number
   >('mmap', 'intptr_t', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64_t']);
+  const mremap = bind<(from: bigint, fromBytes: number, bytes: number, flags: number, into: bigint) => bigint | number>(
+    'mremap',
+    'intptr_t',
+    ['uintptr_t', 'size_t', 'size_t', 'int', 'uintptr_t'],
+  );
+  const munmap = bind<(address: bigint, bytes: number) => number>('munmap', 'int', ['uintptr_t', 'size_t']);
   const fallocate = bind<(fd: number, mode: number, start: number, bytes: number) => number>('fallocate', 'int', [
     ...['int', 'int', 'int64_t', 'int64_t'],
   ]);
@@ -129,8 +144,18 @@ function load(): NativeCalls | undefined {
       return koffi.address(array);
     },
     copy: memcpy,
-    mapFile: (address, bytes, fd) => Number(mmap(address, bytes, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, 0)) !== -1,
+    pageBytes: bind<() => number>('getpagesize', 'int', [])(),
+    mapFile: (address, bytes, fd, offset = 0) =>
+      Number(mmap(address, bytes, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, offset)) !== -1,
     unmap: (address, bytes) => Number(mmap(address, bytes, PROT_READ_WRITE, MAP_PRIVATE_FIXED_ANONYMOUS, -1, 0)) !== -1,
+    replace: (address, bytes) => {
+      const fresh = BigInt(mmap(0n, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0));
+      if (fresh === -1n) return false;
+      memcpy(fresh, address, bytes);
+      if (Number(mremap(fresh, bytes, bytes, MREMAP_MAYMOVE_FIXED, address)) !== -1) return true;
+      munmap(fresh, bytes);
+      return false;
+    },
     reserve: (fd, start, bytes) => fallocate(fd, 0, start, bytes) === 0,
     futexWait: (address, seen, milliseconds) => {
       timeout[0] = BigInt(Math.floor(milliseconds / 1000));

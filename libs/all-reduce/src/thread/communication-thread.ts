@@ -53,10 +53,12 @@ async function perform(request: Exclude<Request, { kind: 'abort' }>) {
       return rank.run(request.call, request.pieces);
     case 'allocate':
       return rank.allocate(request.elements);
+    case 'lend':
+      return rank.lend(request.address, request.bytes);
     case 'statistics':
       return rank.statistics();
     case 'close':
-      return rank.close();
+      return rank.close(request.gone);
   }
 }
 

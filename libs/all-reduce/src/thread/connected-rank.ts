@@ -5,6 +5,7 @@ import { addressPiece, heapPiece, viewPiece, type Piece } from '../engine/piece.
 import { failureError, type Failure } from '../failure.ts';
 import type { GroupStatistics } from '../group.ts';
 import { Heap } from '../memory/heap.ts';
+import { LentMemory } from '../memory/lent-memory.ts';
 import { unmapRegions, type MemoryFile } from '../memory/memory-file.ts';
 import type { WorkMemory } from '../memory/work-memory.ts';
 import { nativeCalls } from '../native/native-calls.ts';
@@ -24,9 +25,12 @@ export interface ConnectedRank {
   run(call: Call, pieces: readonly PieceMessage[]): Promise<undefined>;
   /** The address of as many zeros in `memory`. */
   allocate(elements: number): number;
+  /** Where in `memory` these bytes of the process lie from now on; undefined when they cannot be shared. */
+  lend(address: bigint, bytes: number): number | undefined;
   statistics(): GroupStatistics;
   abort(reason: string): void;
-  close(): Promise<undefined>;
+  /** @param gone what `lend` returned for memory that is no longer there */
+  close(gone: readonly number[]): Promise<undefined>;
 }
 
 /**
@@ -106,7 +110,10 @@ export async function connectRank(options: ThreadOptions, failed: (failure: Fail
     const running = engine;
     if (over) running.fail(failureError(over));
     cleanups.push(watch(running, transport, regions, options, report));
-    const tensors = rankMemory(shared.memory, file, regions !== undefined);
+    const heap = new Heap(shared.memory.heapStart, shared.memory.heapStart + shared.memory.sizes.sharedBytes);
+    const tensors = rankMemory(shared.memory, heap, regions && file);
+    const lent = native && file && regions && new LentMemory(native, shared.memory, heap, file);
+    if (lent) cleanups.push(() => lent.giveBack());
     return {
       memory: shared.memory.memory,
       run: async (call, pieces) => {
@@ -114,13 +121,15 @@ export async function connectRank(options: ThreadOptions, failed: (failure: Fail
         return undefined;
       },
       allocate: tensors.allocate,
+      lend: (address, bytes) => lent?.lend(address, bytes),
       statistics: () => ({ bytesSent: lanes.bytesSent, sharesMemory: regions !== undefined }),
       abort: (reason) => {
         report({ code: 'cancelled', rank, message: `rank ${rank} has aborted the group: ${reason}` });
       },
-      close: async () => {
+      close: async (gone) => {
         await running.idle();
         closed = true;
+        lent?.forget(gone);
         await cleanUp();
         return undefined;
       },
@@ -159,11 +168,14 @@ function watch(
   return () => clearInterval(timer);
 }
 
-/** Tensors of the computing thread as the engine sees them. */
-function rankMemory(memory: WorkMemory, file: MemoryFile | undefined, sharesMemory: boolean) {
+/**
+ * Tensors of the computing thread as the engine sees them.
+ *
+ * @param file of the own region, where others see it
+ */
+function rankMemory(memory: WorkMemory, heap: Heap, file: MemoryFile | undefined) {
   const native = nativeCalls();
   const base = native?.addressOf(memory.bytes) ?? 0n;
-  const heap = new Heap(memory.heapStart, memory.heapStart + memory.sizes.sharedBytes);
   return {
     piece: (message: PieceMessage): Piece => {
       switch (message.kind) {
@@ -179,7 +191,7 @@ function rankMemory(memory: WorkMemory, file: MemoryFile | undefined, sharesMemo
     allocate: (elements: number): number => {
       const address = heap.allocate(elements * 4);
       const offset = address - memory.regionStart(memory.region);
-      if (sharesMemory && file?.reserve(offset, elements * 4) === false) {
+      if (file?.reserve(offset, elements * 4) === false) {
         const mib = Math.ceil((elements * 4) / 2 ** 20);
         throw new ClipGenError(
           'resource_exhausted',

@@ -38,8 +38,9 @@ export type PieceMessage =
 export type Request =
   | { readonly kind: 'call'; readonly id: number; readonly call: Call; readonly pieces: readonly PieceMessage[] }
   | { readonly kind: 'allocate'; readonly id: number; readonly elements: number }
+  | { readonly kind: 'lend'; readonly id: number; readonly address: bigint; readonly bytes: number }
   | { readonly kind: 'statistics'; readonly id: number }
-  | { readonly kind: 'close'; readonly id: number }
+  | { readonly kind: 'close'; readonly id: number; readonly gone: readonly number[] }
   | { readonly kind: 'abort'; readonly reason: string };
 
 /** An error between threads. */

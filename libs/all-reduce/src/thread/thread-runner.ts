@@ -3,6 +3,7 @@ import { ClipGenError } from '@clip-gen/errors';
 import type { Failure } from '../failure.ts';
 import type { GroupStatistics, Runner } from '../group.ts';
 import { nativeCalls, type NativeCalls } from '../native/native-calls.ts';
+import { LentTensors } from './lent-tensors.ts';
 import type { Answer, ErrorMessage, PieceMessage, Request, ThreadOptions } from './messages.ts';
 
 interface Waiting {
@@ -20,6 +21,7 @@ export class ThreadRunner implements Runner {
   readonly #worker: Worker;
   readonly #native: NativeCalls | undefined = nativeCalls();
   readonly #waiting = new Map<number, Waiting>();
+  readonly #lent: LentTensors | undefined = this.#native && new LentTensors(this.#native.pageBytes);
   #memory: WebAssembly.Memory | undefined;
   #nextId = 0;
   #closed = false;
@@ -58,6 +60,16 @@ export class ThreadRunner implements Runner {
     return new Float32Array(this.#memory!.buffer, address, elements);
   }
 
+  async lend(tensor: Float32Array): Promise<boolean> {
+    const native = this.#native;
+    if (!native || !this.#lent || tensor.length === 0) return false;
+    // Whatever is not a WebAssembly memory shares its pages with others.
+    const start = native.addressOf(new Uint8Array(tensor.buffer));
+    if (start % BigInt(native.pageBytes) !== 0n) return false;
+    const request = { kind: 'lend', address: native.addressOf(tensor), bytes: tensor.byteLength } as const;
+    return this.#lent.add(tensor, async () => (await this.#ask(request, [tensor])) as number | undefined);
+  }
+
   async statistics(): Promise<GroupStatistics> {
     return (await this.#ask({ kind: 'statistics' })) as GroupStatistics;
   }
@@ -67,7 +79,8 @@ export class ThreadRunner implements Runner {
   }
 
   async close(): Promise<void> {
-    await this.#ask({ kind: 'close' }).catch(() => undefined); // a thread that has ended has nothing to free
+    const gone = this.#lent?.gone ?? [];
+    await this.#ask({ kind: 'close', gone }).catch(() => undefined); // a thread that has ended has nothing to free
     this.#closed = true;
     await this.#worker.terminate();
   }
@@ -76,6 +89,8 @@ export class ThreadRunner implements Runner {
     const count = tensor.length;
     const buffer: ArrayBufferLike = tensor.buffer;
     if (buffer === this.#memory?.buffer) return { kind: 'heap', offset: tensor.byteOffset, count };
+    const lentPlace = this.#lent?.placeOf(tensor);
+    if (lentPlace !== undefined) return { kind: 'heap', offset: lentPlace, count };
     if (buffer instanceof SharedArrayBuffer) return { kind: 'view', view: tensor };
     if (count === 0) return { kind: 'view', view: new Float32Array(0) };
     if (this.#native) return { kind: 'address', address: this.#native.addressOf(tensor), count };
@@ -127,6 +142,7 @@ export class ThreadRunner implements Runner {
     this.#onJoined?.reject(error);
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
+    this.#lent?.clear();
   }
 }
 

@@ -28,6 +28,8 @@ export interface Places {
   readonly addresses: readonly number[];
   /** Whether every rank has said `whole`. */
   readonly whole: boolean;
+  /** Which announcement it was. */
+  readonly announcement: number;
 }
 
 // A region's control words.
@@ -35,14 +37,18 @@ const PHASE = 0;
 const SLEEPERS = 1;
 const ANNOUNCEMENTS = 64; // byte of the first of two
 const ANNOUNCEMENT_BYTES = 64;
+// After an announcement's signature.
+const OFFSET = SIGNATURE_BYTES;
+const WHOLE = SIGNATURE_BYTES + 4;
+const SHARES_TAKEN = SIGNATURE_BYTES + 8;
 
 /** A neighbour that comes a little later is waited for awake: falling asleep and being woken takes about as long. */
 const SPIN_MS = 0.2;
 const SLEEP_MS = 10;
 
 /**
- * Ranks that see each other's regions of one memory. Each rank writes flags of its own region only; a phase is a number
- * that counts up, and `meet` returns when every neighbour has counted as far.
+ * Ranks that see each other's regions of one memory. Each rank writes flags of its own region only, but for the
+ * count of shares; a phase is a number that counts up, and `meet` returns when every neighbour has counted as far.
  */
 export class SharedRegions {
   readonly size: number;
@@ -83,8 +89,19 @@ export class SharedRegions {
   announce({ signature, offset, whole }: Announcement): void {
     const at = this.#announcement(this.memory.region, this.#announced++);
     this.memory.bytes.set(signature, at);
-    Atomics.store(this.memory.words, (at + SIGNATURE_BYTES) >> 2, offset);
-    Atomics.store(this.memory.words, (at + SIGNATURE_BYTES + 4) >> 2, whole ? 1 : 0);
+    Atomics.store(this.memory.words, (at + OFFSET) >> 2, offset);
+    Atomics.store(this.memory.words, (at + WHOLE) >> 2, whole ? 1 : 0);
+    Atomics.store(this.memory.words, (at + SHARES_TAKEN) >> 2, 0);
+  }
+
+  /**
+   * Takes the next share of what a region has announced: 0, 1, … each goes to one rank alone. Between the `meet` that
+   * follows `announce` and the one after it.
+   *
+   * @param announcement as `places` said
+   */
+  takeShare(region: number, announcement: number): number {
+    return Atomics.add(this.memory.words, (this.#announcement(region, announcement) + SHARES_TAKEN) >> 2, 1);
   }
 
   /**
@@ -94,19 +111,20 @@ export class SharedRegions {
    */
   async places(signature: Uint8Array): Promise<Places> {
     const addresses: number[] = [];
+    const announcement = this.#announced - 1;
     let whole = true;
     for (let region = 0; region < this.size; region++) {
-      const at = this.#announcement(region, this.#announced - 1);
+      const at = this.#announcement(region, announcement);
       const theirs = this.memory.bytes.slice(at, at + SIGNATURE_BYTES);
       if (Buffer.compare(theirs, signature) !== 0) {
         this.report(differentCalls(this.ranks[region]!, theirs, this.ranks[this.memory.region]!, signature));
         return this.#untilFailure();
       }
-      const offset = Atomics.load(this.memory.words, (at + SIGNATURE_BYTES) >> 2) >>> 0;
+      const offset = Atomics.load(this.memory.words, (at + OFFSET) >> 2) >>> 0;
       addresses.push(this.memory.regionStart(region) + offset);
-      whole &&= Atomics.load(this.memory.words, (at + SIGNATURE_BYTES + 4) >> 2) === 1;
+      whole &&= Atomics.load(this.memory.words, (at + WHOLE) >> 2) === 1;
     }
-    return { addresses, whole };
+    return { addresses, whole, announcement };
   }
 
   /** Everything written before is seen by every neighbour afterwards. */

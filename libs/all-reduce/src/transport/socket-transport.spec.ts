@@ -19,7 +19,7 @@ it.each([
   const hosts = Array.from({ length: ranks }, (_, rank) => `host ${rank >> 1}`);
   const { groups } = await socketGroups(ranks, kind, { hosts, stageBytes: 65536 });
   for (const count of [0, 1, 7, 1000]) {
-    for (const algorithm of ['ring', 'tree', 'hierarchical'] as const) {
+    for (const algorithm of ['auto', 'ring', 'tree', 'hierarchical'] as const) {
       for (const wire of ['float32', 'bfloat16', 'float16'] as const) {
         await checkAllReduce(groups, count, { algorithm, wire });
       }
