@@ -18,6 +18,7 @@ import * as gateway from '../apps/gateway/codegen.ts';
 import * as transformerSampler from '../apps/transformer-sampler/codegen.ts';
 import * as vqganDecoder from '../apps/vqgan-decoder/codegen.ts';
 import * as optimizer from '../libs/optimizer/codegen.ts';
+import * as sampling from '../libs/sampling/codegen.ts';
 import { withSections, type GeneratedReadme } from './readme-sections.ts';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
@@ -52,6 +53,7 @@ const generators: readonly Generator[] = [
   },
   allReduce,
   optimizer,
+  sampling,
 ];
 
 /** READMEs with tables of settings and metrics. */

@@ -2,12 +2,13 @@
  * Packs a trained model for shipping: `node --import tsx tools/pack-model.ts FROM TO`.
  *
  * Copies the configurations and tokenizer of clip/, vqgan/, gpt/ and, where it is there, preview/, and their weights in
- * half precision; leaves out what only training needs (the discriminator). Quantised weights stay as they are. The GPT's support memory and
- * `generation.json`, how the model draws by default, come along where there are some.
+ * half precision; leaves out what only training needs (the discriminator). Quantised weights stay as they are. The GPT's
+ * support memory, the steps of its cache and `generation.json`, how the model draws by default, come along where there
+ * are some.
  */
 import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SUPPORT_FILE } from '@clip-gen/generation';
+import { CACHE_FILE, SUPPORT_FILE } from '@clip-gen/generation';
 import { readSafetensors, toFloat16, writeSafetensors } from '@clip-gen/safetensors';
 import type { Tensor } from '@clip-gen/tensor';
 
@@ -34,7 +35,7 @@ for (const part of ['clip', 'vqgan', 'gpt', 'preview']) {
   const path = join(to, part, 'model.safetensors');
   await writeSafetensors(path, kept);
   await writeFile(join(to, part, 'config.json'), await readFile(join(from, part, 'config.json')));
-  for (const file of ['tokenizer.json', SUPPORT_FILE]) await copyWhereThere(join(part, file));
+  for (const file of ['tokenizer.json', SUPPORT_FILE, CACHE_FILE]) await copyWhereThere(join(part, file));
   let size = 0;
   for (const file of await readdir(join(to, part))) size += (await stat(join(to, part, file))).size;
   total += size;

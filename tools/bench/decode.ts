@@ -14,7 +14,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { candidatesTogether, openGptPart, TokenSampler, type TokenEvent } from '@clip-gen/generation';
+import { openGptPart, TokenSampler, type TokenEvent } from '@clip-gen/generation';
 import { GPT_PRESETS, type GptConfig } from '@clip-gen/gpt';
 import { encodeModel, GraphBuilder, reduceSum } from '@clip-gen/graph';
 import { BLOCK_FORMATS, type QuantizedBits } from '@clip-gen/quantization';
@@ -272,7 +272,7 @@ async function* ownSteps(
   topK: number,
   seed: number,
 ): AsyncGenerator<OwnStep, void, undefined> {
-  const together = candidatesTogether(sampler.part.config, batch);
+  const together = sampler.candidatesTogether(batch);
   const groups = Array.from({ length: Math.ceil(batch / together) }, (_, group) => {
     const candidates = Math.min(together, batch - group * together);
     const request = { seed, candidates, firstCandidate: group * together, temperature: 1, topK };

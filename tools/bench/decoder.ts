@@ -15,20 +15,19 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { encodeModel, GraphBuilder, matMul, staticShape } from '@clip-gen/graph';
-import { openVqganPart, PictureDecoder, vqganParameters } from '@clip-gen/generation';
-import { blockedLayers, initialize, PLAIN_LAYERS, Scope, type MapLayers } from '@clip-gen/nn';
+import {
+  createPartSession,
+  createPreparedSession,
+  openVqganPart,
+  PictureDecoder,
+  pictureDecoderGraph,
+  vqganParameters,
+} from '@clip-gen/generation';
+import { initialize } from '@clip-gen/nn';
 import { createSession, nativeChannelBlock, type Session, type SessionOptions } from '@clip-gen/runtime';
 import { openSafetensors, writeSafetensors } from '@clip-gen/safetensors';
 import { emptyTensor, tensor, type Tensor } from '@clip-gen/tensor';
-import {
-  decodeLatents,
-  decodesInBlocks,
-  gridSide,
-  lookUp,
-  VQGAN_PRESETS,
-  vqganConfigSchema,
-  type VqganConfig,
-} from '@clip-gen/vqgan';
+import { decodesInBlocks, gridSide, VQGAN_PRESETS, vqganConfigSchema, type VqganConfig } from '@clip-gen/vqgan';
 import { benchOptions, contender, interleave, least, machine, median, printTable, saveFigures } from './measure.ts';
 import { startTorch, type OmpWaiting, type TorchPeer } from './torch-peer.ts';
 
@@ -48,6 +47,9 @@ const options = benchOptions({
 const threads = Number(options.threads);
 if (options.once === undefined) await compare();
 else await decodeOnce(options.once);
+
+/** Channels of a block, where maps are in blocks. */
+type Block = 8 | 16 | undefined;
 
 /** What a process that decodes one picture needs. */
 interface Once {
@@ -89,21 +91,20 @@ async function compare(): Promise<void> {
     const once = await decodingProcess(folder);
 
     const block = await nativeChannelBlock();
-    const open = async (layers: MapLayers, session: SessionOptions = {}): Promise<Session> => {
-      const opened = await createSession(await servedModel(config, layers, weights), {
-        ...session,
-        threads,
-        externalDataFolder: folder,
-      });
+    const part = await openVqganPart(folder);
+    const open = async (block: Block, session: Pick<SessionOptions, 'profilePrefix'> = {}): Promise<Session> => {
+      const { graph } = pictureDecoderGraph(config, block);
+      const create = block ? createPreparedSession : createPartSession;
+      const opened = await create(part, graph, { threads }, { ...session, memoryPattern: false });
       sessions.push(opened);
       return opened;
     };
     const product = await matrixProduct();
     sessions.push(product.session);
-    const inBlocks = block !== undefined && decodesInBlocks(config, block);
+    const inBlocks = block !== undefined && decodesInBlocks(config, block) ? block : undefined;
     const profile = options.profile === undefined ? {} : { profilePrefix: options.profile };
-    const served = await open(inBlocks ? blockedLayers(block) : PLAIN_LAYERS, profile);
-    const standard = await open(PLAIN_LAYERS);
+    const served = await open(inBlocks, profile);
+    const standard = await open(undefined);
     const pixels = new Map<string, ArrayLike<number>>();
     const decoding = (name: string, session: Session) =>
       contender(name, async () => {
@@ -114,7 +115,7 @@ async function compare(): Promise<void> {
         return ms;
       });
     const own = [
-      decoding(inBlocks ? `clip-gen, blocks of ${block}` : 'clip-gen', served),
+      decoding(inBlocks ? `clip-gen, blocks of ${inBlocks}` : 'clip-gen', served),
       decoding('clip-gen, standard operators', standard),
     ];
 
@@ -137,8 +138,8 @@ async function compare(): Promise<void> {
     }
     await interleave([...own, ...others, product.contender], { warmup, rounds });
 
-    const work = convolutionWork(config, inBlocks ? blockedLayers(block) : PLAIN_LAYERS);
-    const direct = convolutionWork(config, PLAIN_LAYERS);
+    const work = convolutionWork(config, inBlocks);
+    const direct = convolutionWork(config, undefined);
     const rate = product.flops / least(product.contender.times) / 1e6; // GFLOP/s
     console.log(`VQGAN decoder, ${options.config}, ${imageSize}×${imageSize} pixels, ${threads} threads`);
     console.log(`${machine()}; ${peers[0] ? `PyTorch ${String(peers[0].hello['torch'])}` : 'no peer'}`);
@@ -194,34 +195,15 @@ async function compare(): Promise<void> {
   }
 }
 
-/** The decoder as {@link PictureDecoder} serves it, its weights in a file. */
-async function servedModel(config: VqganConfig, layers: MapLayers, weights: string): Promise<Uint8Array> {
-  const file = await openSafetensors(weights);
-  await file.close();
-  return encodeModel(decoderGraph(config, layers), {
-    parameters: (name) => {
-      const { byteOffset, byteLength } = file.entries.get(name)!;
-      return { file: 'model.safetensors', byteOffset, byteLength };
-    },
-  });
-}
-
-function decoderGraph(config: VqganConfig, layers: MapLayers): GraphBuilder {
-  const graph = new GraphBuilder('decoder');
-  const scope = new Scope(graph);
-  const side = gridSide(config);
-  const tokens = graph.input('tokens', 'int64', [1, side * side]);
-  graph.output('pixels', decodeLatents(scope, config, lookUp(scope, config, tokens, side), layers));
-  return graph;
-}
-
 /** Floating-point operations of a picture's convolutions, a multiplication and an addition being two. */
-function convolutionWork(config: VqganConfig, layers: MapLayers): number {
-  return decoderGraph(config, layers)
-    .nodes.filter(({ op }) => op === 'Conv' || op === 'NchwcConv')
+function convolutionWork(config: VqganConfig, block: Block): number {
+  return pictureDecoderGraph(config, block)
+    .graph.nodes.filter(({ op }) => op === 'Conv' || op === 'NchwcConv')
     .reduce((sum, { inputs, outputs }) => {
       const taps = staticShape(inputs[1]!.shape.slice(1), 'convolution').reduce((a, b) => a * b, 1);
-      return sum + 2 * taps * staticShape(outputs[0]!.shape, 'convolution').reduce((a, b) => a * b, 1);
+      return (
+        sum + 2 * taps * outputs[0]!.shape.reduce<number>((all, dim) => all * (typeof dim === 'number' ? dim : 1), 1)
+      );
     }, 0);
 }
 

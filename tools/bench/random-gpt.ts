@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { CACHE_FILE, measureCacheSteps, openGptPart, writeCacheSteps } from '@clip-gen/generation';
 import { decodeStepGraph, type GptConfig } from '@clip-gen/gpt';
 import { linearWeights } from '@clip-gen/graph';
 import { BLOCK_FORMATS, quantizeWeights, type QuantizedBits } from '@clip-gen/quantization';
@@ -70,6 +71,9 @@ export async function keptGpt(
   if (bits === 32) return { path: folder, weights };
   const inside = join(folder, `${bits}bit`);
   if (!existsSync(inside)) await quantizeGpt(folder, bits as QuantizedBits);
+  if (!existsSync(join(inside, CACHE_FILE))) {
+    await writeCacheSteps(inside, await measureCacheSteps(await openGptPart(inside)));
+  }
   return { path: inside, weights };
 }
 

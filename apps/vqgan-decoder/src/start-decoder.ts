@@ -1,8 +1,7 @@
 import { TokenDecoderDefinition } from '@clip-gen/contracts';
 import type { EngineOptions } from '@clip-gen/generation';
-import { startService, type Running } from '@clip-gen/service';
+import { startService, type Running, type ServiceDeps } from '@clip-gen/service';
 import { serve, WorkQueue } from '@clip-gen/serving';
-import type { Logger } from '@clip-gen/telemetry';
 import type { DecoderSettings } from './config.ts';
 import { DecoderMetrics } from './decoder-metrics.ts';
 import { decoderService } from './decoder-service.ts';
@@ -19,7 +18,7 @@ const MAX_IMAGE_SIDE = 8192;
  *
  * @throws not_found, data_corrupt or failed_precondition for a decoder that cannot be served; what `startService` throws
  */
-export function startDecoder(settings: DecoderSettings, deps: { readonly logger?: Logger } = {}): Promise<Running> {
+export function startDecoder(settings: DecoderSettings, deps: ServiceDeps = {}): Promise<Running> {
   const { concurrency, queueLimit, maxDecodes, maxGrids, turnGrids, idleMs, maxImageBytes, maxImagePixels } = settings;
   return startService({
     name: 'vqgan-decoder',

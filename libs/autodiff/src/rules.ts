@@ -40,6 +40,5 @@ export const RULES: { readonly [Op in OpType]: Rule } = {
   ReorderInput: 'inference',
   ReorderOutput: 'inference',
   Resize: 'inference',
-  SkipLayerNormalization: 'inference',
   TurnedKernel: 'inference',
 };

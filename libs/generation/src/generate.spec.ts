@@ -90,7 +90,8 @@ describe('generation', () => {
     const seen: Progress[] = [];
     await generate(model, { prompt: 'pizza', candidates: 2 }, (progress) => seen.push(progress));
     expect(seen).toHaveLength(64 + 2);
-    expect(seen[0]).toEqual({ stage: 'tokens', done: 2, total: 128 });
+    expect(seen[0]).toMatchObject({ stage: 'tokens', done: 2, total: 128, first: { known: 1 } });
+    expect(seen[63]!.first).toMatchObject({ known: 64, tokens: { length: 64 } });
     expect(seen.at(-1)).toEqual({ stage: 'pictures', done: 2, total: 2 });
   });
 

@@ -32,6 +32,8 @@ export interface Progress {
   readonly stage: 'tokens' | 'pictures';
   readonly done: number;
   readonly total: number;
+  /** While tokens are drawn: the first candidate's grid, and how many of its positions are known. Not to be kept. */
+  readonly first?: { readonly tokens: Int32Array; readonly known: number };
 }
 
 /**
@@ -60,10 +62,13 @@ export async function generate(
   const { tokens } = gpt.config;
   const grids = Array.from({ length: candidates }, () => new Int32Array(tokens));
   let drawn = 0;
+  let known = 0;
   for await (const event of model.tokenSampler.sample(embedding, { ...sampling, seed, candidates }, options)) {
     grids[event.candidate]![event.position] = event.token;
     drawn++;
-    if (drawn % candidates === 0) onProgress({ stage: 'tokens', done: drawn, total: tokens * candidates });
+    if (event.candidate === 0) known = event.position + 1;
+    if (drawn % candidates !== 0) continue;
+    onProgress({ stage: 'tokens', done: drawn, total: tokens * candidates, first: { tokens: grids[0]!, known } });
   }
 
   const images: RgbImage[] = [];

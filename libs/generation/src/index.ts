@@ -1,3 +1,4 @@
+export { CACHE_FILE, measureCacheSteps, writeCacheSteps, type MeasureOptions } from './cache-steps.ts';
 export { generate, type Generation, type Progress, type RankedPicture } from './generate.ts';
 export { readDefaultsFile, readGenerationDefaults, type GenerationDefaults } from './generation-defaults.ts';
 export type { GridDecoder } from './grid-decoder.ts';
@@ -21,7 +22,8 @@ export {
 export type { CallOptions } from './network.ts';
 export { loadModel, openModel, type Model } from './open-model.ts';
 export { partFolder } from './part-folder.ts';
-export { PictureDecoder } from './picture-decoder.ts';
+export { PictureDecoder, pictureDecoderGraph } from './picture-decoder.ts';
+export { createPreparedSession } from './prepared-session.ts';
 export { PictureTokenizer } from './picture-tokenizer.ts';
 export {
   hasPreview,
@@ -45,7 +47,6 @@ export { SUPPORT_FILE, SupportMemory, supportTable, type SupportOptions, type Su
 export { TextEncoder, tokenizePrompt } from './text-encoder.ts';
 export { writeTinyModel, type TinyModelOptions } from './tiny-model.ts';
 export {
-  candidatesTogether,
   TokenSampler,
   type TokenEvent,
   type TokenRequest,

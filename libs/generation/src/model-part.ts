@@ -1,7 +1,13 @@
 import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
-import { encodeModel, type BlockFormat, type GraphBuilder } from '@clip-gen/graph';
+import {
+  encodeModel,
+  type BlockFormat,
+  type ExternalLocation,
+  type GraphBuilder,
+  type QuantizedLocation,
+} from '@clip-gen/graph';
 import type { ParameterSpec } from '@clip-gen/nn';
 import { blockFormatSchema, blocksForm, quantizedLocation, type StoredTensor } from '@clip-gen/quantization';
 import { createSession, type Session, type SessionOptions } from '@clip-gen/runtime';
@@ -83,23 +89,29 @@ function withoutStorage(config: unknown): unknown {
   return Object.fromEntries(Object.entries(config).filter(([key]) => key !== 'quantization'));
 }
 
+/** What a session of one network is made with besides. */
+export type PartSessionOptions = Pick<SessionOptions, 'memoryPattern' | 'profilePrefix'>;
+
 /** A session of a graph whose parameters are weights of the part; they are mapped from its file, not copied. */
 export function createPartSession(
   part: ModelPart<unknown>,
   graph: GraphBuilder,
   engine: EngineOptions,
-  session: Pick<SessionOptions, 'memoryPattern'> = {},
+  options: PartSessionOptions = {},
 ): Promise<Session> {
-  const model = encodeModel(graph, {
-    parameters: (name) => {
-      const { quantization } = part;
-      const blocks = quantization && quantizedLocation(WEIGHTS_FILE, part.entries, name, quantization);
-      if (blocks) return blocks;
-      const { dtype, byteOffset, byteLength } = part.entries.get(name)!;
-      return { file: WEIGHTS_FILE, byteOffset, byteLength, dtype: dtype === 'float16' ? 'float16' : 'float32' };
-    },
-  });
-  return createSession(model, { ...engine, ...session, externalDataFolder: part.folder });
+  const model = encodeModel(graph, { parameters: (name) => weightLocation(part, name) });
+  return createSession(model, { ...engine, ...options, externalDataFolder: part.folder });
+}
+
+/** Where the bytes of a weight lie, for a model whose folder of external data is the part's. */
+export function weightLocation(
+  { entries, quantization }: ModelPart<unknown>,
+  name: string,
+): ExternalLocation | QuantizedLocation {
+  const blocks = quantization && quantizedLocation(WEIGHTS_FILE, entries, name, quantization);
+  if (blocks) return blocks;
+  const { dtype, byteOffset, byteLength } = entries.get(name)!;
+  return { file: WEIGHTS_FILE, byteOffset, byteLength, dtype: dtype === 'float16' ? 'float16' : 'float32' };
 }
 
 /** What to do when a file of a model is missing. */

@@ -1,6 +1,6 @@
 import { GraphBuilder } from '@clip-gen/graph';
 import { tensorToImages, type RgbImage } from '@clip-gen/image';
-import { blockedLayers, PLAIN_LAYERS, Scope } from '@clip-gen/nn';
+import { blockedLayers, Scope } from '@clip-gen/nn';
 import { nativeChannelBlock, type Session } from '@clip-gen/runtime';
 import type { Tensor } from '@clip-gen/tensor';
 import { decodeLatents, decodesInBlocks, gridSide, lookUp, type VqganConfig } from '@clip-gen/vqgan';
@@ -9,6 +9,7 @@ import { checkGrid, gridTensor, type GridDecoder } from './grid-decoder.ts';
 import { createPartSession, type EngineOptions } from './model-part.ts';
 import type { VqganPart } from './model-parts.ts';
 import type { CallOptions, NetworkGraph } from './network.ts';
+import { createPreparedSession } from './prepared-session.ts';
 
 /**
  * Tokens int64 (B, g·g) → pixels float32 (B, 3, S, S), about [−1, 1].
@@ -21,8 +22,11 @@ export function pictureDecoderGraph(config: VqganConfig, block?: 8 | 16): Networ
   const scope = new Scope(graph);
   const side = gridSide(config);
   const tokens = graph.input('tokens', 'int64', [block ? 1 : 'B', side * side]);
-  const layers = block ? blockedLayers(block) : PLAIN_LAYERS;
-  graph.output('pixels', decodeLatents(scope, config, lookUp(scope, config, tokens, side), layers));
+  const codes = lookUp(scope, config, tokens, side);
+  const pixels = block
+    ? decodeLatents(scope, config, codes, blockedLayers(block))
+    : decodeLatents(scope, config, codes);
+  graph.output('pixels', pixels);
   return { graph, scope };
 }
 
@@ -42,8 +46,10 @@ export class PictureDecoder implements GridDecoder {
 
   /** Loads the decoder. The caller closes it. */
   static async open(part: VqganPart, engine: EngineOptions = {}): Promise<PictureDecoder> {
-    const { graph } = pictureDecoderGraph(part.config, await channelBlock(part.config, engine));
-    return new PictureDecoder(part, await createPartSession(part, graph, engine, { memoryPattern: false }));
+    const block = await channelBlock(part.config, engine);
+    const { graph } = pictureDecoderGraph(part.config, block);
+    const create = block ? createPreparedSession : createPartSession;
+    return new PictureDecoder(part, await create(part, graph, engine, { memoryPattern: false }));
   }
 
   get tokens(): number {

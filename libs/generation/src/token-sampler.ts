@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { invalidArgument } from '@clip-gen/errors';
-import { cacheNames, cacheShape, decodeStepGraph, emptyCache, type GptConfig } from '@clip-gen/gpt';
+import { decodeStepGraph, type CacheType, type GptConfig } from '@clip-gen/gpt';
 import type { Session } from '@clip-gen/runtime';
 import {
   combineGuidance,
@@ -10,11 +10,13 @@ import {
   type SamplingOptions,
   type ValidSamplingOptions,
 } from '@clip-gen/sampling';
-import { elementCount, emptyTensor, type Tensor } from '@clip-gen/tensor';
+import { openCacheSteps } from './cache-steps.ts';
 import { createPartSession, type EngineOptions } from './model-part.ts';
 import type { GptPart } from './model-parts.ts';
 import type { CallOptions } from './network.ts';
 import { SUPPORT_FILE, SupportMemory } from './support-memory.ts';
+import { DecodingBatch } from './token-sampler-batch.ts';
+import { cacheBytes } from './token-sampler-cache.ts';
 
 /** Which token grids to draw, and how. */
 export interface TokenRequest extends SamplingOptions {
@@ -60,7 +62,7 @@ export interface ValidTokenRequest {
 export const MAX_CANDIDATES = 1 << 16;
 /** Rows of one step at most: past this a step costs as much more as it has rows more. */
 const MAX_ROWS = 64;
-/** Bytes of keys and values at most, unless one candidate needs more: 42 rows of the released size. */
+/** Bytes of keys and values at most, unless one candidate needs more: 42 rows of the released size in float32. */
 const MAX_CACHE_BYTES = 2 ** 31;
 /**
  * A step is some hundred operators of tens of microseconds, and waking a sleeping thread for each costs a third more in
@@ -78,17 +80,27 @@ export class TokenSampler {
     private readonly session: Session,
     /** Where text embeddings are carried to before they condition the transformer. */
     private readonly support: SupportMemory | undefined,
+    /** How keys and values are kept. */
+    readonly cacheType: CacheType,
+    /** Works on one row between two turns of the event loop, so all requests share it. */
+    private readonly sampler: Sampler,
   ) {}
 
   /**
-   * Loads the transformer and, where there is one, the support memory beside it. The caller closes it.
+   * Loads the transformer and, where they are beside it, the support memory and the steps in which keys and values are kept
+   * in 8 bits (on a CPU). The caller closes it.
    *
-   * @throws data_corrupt for a damaged support memory
+   * @throws data_corrupt for a damaged file
    */
   static async open(part: GptPart, engine: EngineOptions = {}): Promise<TokenSampler> {
-    const support = await SupportMemory.open(join(part.folder, SUPPORT_FILE), part.config.conditionSize);
-    const { graph } = decodeStepGraph(part.config);
-    return new TokenSampler(part, await createPartSession(part, graph, { spin: SPIN_US, ...engine }), support);
+    const { config, folder } = part;
+    const support = await SupportMemory.open(join(folder, SUPPORT_FILE), config.conditionSize);
+    const onCpu = engine.provider === undefined || engine.provider === 'cpu';
+    const cacheSteps = onCpu ? await openCacheSteps(folder, config) : undefined;
+    const sampler = new Sampler(config.vocabularySize);
+    const { graph } = decodeStepGraph(config, { room: 'P', cacheSteps });
+    const session = await createPartSession(part, graph, { spin: SPIN_US, ...engine });
+    return new TokenSampler(part, session, support, cacheSteps ? 'int8' : 'float32', sampler);
   }
 
   /**
@@ -153,7 +165,7 @@ export class TokenSampler {
     const places: Float32Array[] = [];
     for (const each of conditions) places.push(this.support ? await this.support.project(each, options.signal) : each);
     const all = conditions.length * candidates;
-    const together = candidatesTogether(this.part.config, all, valid.sampling.guidance === 1 ? 1 : 2);
+    const together = this.candidatesTogether(all, valid.sampling.guidance === 1 ? 1 : 2);
     for (let done = 0; done < all; done += together) {
       const batch = Array.from({ length: Math.min(together, all - done) }, (_, i) => ({
         condition: Math.floor((done + i) / candidates),
@@ -172,41 +184,32 @@ export class TokenSampler {
     const { config } = this.part;
     const count = batch.length;
     const { guidance } = sampling;
-    const size = config.vocabularySize;
     const guided = guidance !== 1;
     const used = guided ? 2 * count : count; // with the embedding, then without
     // The 8-bit product takes rows in pairs and adds up the last of an odd number in another order: an idle row beside it
     // lets a candidate have the same logits, bit for bit, in every batch.
     const rows = this.part.quantization?.bits === 8 ? used + (used % 2) : used;
-    const condition = emptyTensor('float32', [rows, config.conditionSize]);
-    batch.forEach((row, i) => condition.data.set(conditions[row.condition]!, i * config.conditionSize));
-    const token = emptyTensor('int32', [rows]);
-    const positions = emptyTensor('int32', [rows]);
-    const total = emptyTensor('int32', [1]);
-    const logits = emptyTensor('float32', [rows, size]);
-    const feeds: Record<string, Tensor> = { condition, token, position: positions, total };
-    const into: Record<string, Tensor> = { logits };
-    for (const [name, cache] of emptyCache(config, rows)) {
-      feeds[`past.${name}`] = cache;
-      into[`present.${name}`] = cache;
-    }
-    const row = (i: number): Float32Array => logits.data.subarray(i * size, (i + 1) * size);
-    const sampler = new Sampler(size);
+    const decoding = new DecodingBatch(this.session, config, rows, this.cacheType);
+    batch.forEach((row, i) => decoding.conditions.set(conditions[row.condition]!, i * config.conditionSize));
     const groups = groupRows(batch);
     for (let position = 0; position < config.tokens; position++) {
-      positions.data.fill(position);
-      total.data[0] = position + 1;
-      await this.session.run(feeds, { ...options, into });
+      await decoding.step(options);
       for (let i = 0; i < count; i++) {
-        const choice = guided ? combineGuidance(row(i), row(count + i), guidance, row(i)) : row(i);
-        const drawn = sampler.sampleRow(choice, sampling, tokenUniform(seed, batch[i]!.candidate, position));
-        token.data[i] = drawn;
-        if (guided) token.data[count + i] = drawn;
+        const own = decoding.logits(i);
+        const choice = guided ? combineGuidance(own, decoding.logits(count + i), guidance, own) : own;
+        const drawn = this.sampler.sampleRow(choice, sampling, tokenUniform(seed, batch[i]!.candidate, position));
+        decoding.tokens[i] = drawn;
+        if (guided) decoding.tokens[count + i] = drawn;
       }
       yield groups.map(({ condition, firstCandidate, from, to }) => {
-        return { condition, firstCandidate, position, tokens: token.data.slice(from, to) };
+        return { condition, firstCandidate, position, tokens: decoding.tokens.slice(from, to) };
       });
     }
+  }
+
+  /** Candidates of one step when `all` are to be drawn; 2 rows each with guidance. */
+  candidatesTogether(all: number, rowsEach = 1): number {
+    return candidatesTogether(this.part.config, all, rowsEach, this.cacheType);
   }
 
   /** Frees the session once running calls are done. */
@@ -220,10 +223,10 @@ export class TokenSampler {
  * one row reads as many weights as a full one.
  *
  * @param rowsEach rows of a candidate: 2 with guidance
+ * @param type how keys and values are kept
  */
-export function candidatesTogether(config: GptConfig, all: number, rowsEach = 1): number {
-  const rowBytes = 4 * elementCount(cacheShape(config, 1)) * cacheNames(config).length;
-  const rows = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CACHE_BYTES / rowBytes)));
+export function candidatesTogether(config: GptConfig, all: number, rowsEach: number, type: CacheType): number {
+  const rows = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CACHE_BYTES / cacheBytes(config, type))));
   const most = Math.max(1, Math.floor(rows / rowsEach));
   return Math.ceil(all / Math.ceil(all / most));
 }

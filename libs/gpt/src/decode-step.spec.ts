@@ -6,8 +6,9 @@ import { tensor, type Tensor } from '@clip-gen/tensor';
 import { expectClose, loadGoldens, runGraph } from '@clip-gen/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { GptConfig } from './config.ts';
-import { decodeStepGraph, emptyCache } from './decode-step.ts';
+import { decodeStepGraph } from './decode-step.ts';
 import { predictTokens } from './gpt.ts';
+import { emptyCache } from './key-value-cache.ts';
 
 const GOLDENS = fileURLToPath(new URL('../goldens/gpt-tiny.safetensors', import.meta.url));
 const CONFIG: GptConfig = {

@@ -1,3 +1,4 @@
+import { invalidArgument } from '@clip-gen/errors';
 import {
   add,
   biasGelu,
@@ -6,14 +7,14 @@ import {
   GraphBuilder,
   groupQueryAttention,
   reshape,
-  skipLayerNormalization,
   where,
   type Dim,
   type Value,
 } from '@clip-gen/graph';
-import { fanIn, layerNorm, linear, normal, ones, project, Scope, xavier, zeros } from '@clip-gen/nn';
-import { emptyTensor, type Tensor } from '@clip-gen/tensor';
+import { fanIn, layerNorm, linear, normal, project, Scope, xavier, zeros } from '@clip-gen/nn';
 import type { GptConfig } from './config.ts';
+import { cacheNames, cacheShape, type CacheSteps } from './key-value-cache.ts';
+import { roundedAttention } from './rounded-attention.ts';
 
 /** What one step of decoding reads besides the cache. Rows are independent and may stand at different positions. */
 export interface DecodeInputs {
@@ -25,7 +26,7 @@ export interface DecodeInputs {
   readonly position: Value;
   /** int32 (1): the largest position + 1. */
   readonly total: Value;
-  /** The cache, by {@link cacheNames}: float32 (B, H, T, D) each. */
+  /** The cache, by `cacheNames`: float32 or int8 (B, H, P, D) each. */
   readonly past: ReadonlyMap<string, Value>;
 }
 
@@ -35,26 +36,27 @@ export interface DecodeOutputs {
   readonly present: ReadonlyMap<string, Value>;
 }
 
-/** Names of the cache's tensors: keys and values of each layer. */
-export function cacheNames(config: GptConfig): string[] {
-  return Array.from({ length: config.layers }, (_, i) => [`keys.${i}`, `values.${i}`]).flat();
-}
-
-/** Shape of each of the cache's tensors for `batch` rows: (B, H, T, D). */
-export function cacheShape<B extends Dim>(config: GptConfig, batch: B): [B, number, number, number] {
-  return [batch, config.heads, config.tokens, config.width / config.heads];
-}
-
-/** An empty cache for `batch` rows, by {@link cacheNames}. The caller's; a row at position 0 needs no clearing. */
-export function emptyCache(config: GptConfig, batch: number): Map<string, Tensor<'float32'>> {
-  return new Map(cacheNames(config).map((name) => [name, emptyTensor('float32', cacheShape(config, batch))]));
+/** How the cache is kept. */
+export interface DecodeOptions {
+  /** Positions that it has room for: a number, or a name that stands for it until the graph runs. Default T, all. */
+  readonly room?: Dim;
+  /** With it keys and values are 8-bit integers of these steps. Default: float32. */
+  readonly cacheSteps?: CacheSteps | undefined;
 }
 
 /**
  * p(token at one position | condition, earlier tokens): one position of `predictTokens`, with the keys and values of the
  * earlier positions in a cache instead of computed again.
+ *
+ * @param cacheSteps what the integers of an int8 cache stand for
+ * @throws invalid_argument when `cacheSteps` lacks a tensor of the cache or has another number of steps
  */
-export function decodeStep(scope: Scope, config: GptConfig, inputs: DecodeInputs): DecodeOutputs {
+export function decodeStep(
+  scope: Scope,
+  config: GptConfig,
+  inputs: DecodeInputs,
+  cacheSteps?: CacheSteps,
+): DecodeOutputs {
   const { condition, token, position, total, past } = inputs;
   const { tokens, vocabularySize, width, layers } = config;
   const batch = condition.shape[0]!;
@@ -72,12 +74,19 @@ export function decodeStep(scope: Scope, config: GptConfig, inputs: DecodeInputs
     const weight = attention.parameter('in_proj_weight', [3 * width, width], xavier(width, 3 * width));
     const bias = attention.parameter('in_proj_bias', [3 * width], zeros);
     const packed = project(normed, weight, bias); // (B, 3W)
-    const { mixed, keys, values } = groupQueryAttention(reshape(packed, [batch, 1, 3 * width]), {
+    const query = reshape(packed, [batch, 1, 3 * width]);
+    const cache = {
       pastKeys: past.get(`keys.${i}`)!,
       pastValues: past.get(`values.${i}`)!,
       positions: position,
       total,
-    });
+    };
+    const { mixed, keys, values } = cacheSteps
+      ? roundedAttention(query, cache, {
+          keys: stepsOf(cacheSteps, `keys.${i}`),
+          values: stepsOf(cacheSteps, `values.${i}`),
+        })
+      : groupQueryAttention(query, cache);
     present.set(`keys.${i}`, keys).set(`values.${i}`, values);
     const attended = linear(attention.child('out_proj'), reshape(mixed, [batch, width]), width, { bias: zeros });
     [normed, x] = addNorm(block(i).child('norm2'), attended, x);
@@ -86,6 +95,12 @@ export function decodeStep(scope: Scope, config: GptConfig, inputs: DecodeInputs
   }
   const logits = linear(scope.child('head'), normed, vocabularySize); // (B, K)
   return { logits, present };
+}
+
+function stepsOf(cacheSteps: CacheSteps, name: string): Float32Array {
+  const steps = cacheSteps.get(name);
+  if (!steps) throw invalidArgument('cacheSteps', `a map with steps of ${name}`, [...cacheSteps.keys()].join());
+  return steps;
 }
 
 // Between two products the kernels of ONNX Runtime wait for memory, and for each other: as few of them as there can be.
@@ -97,19 +112,20 @@ function feedForward(scope: Scope, x: Value, out: number): Value {
   return biasGelu(project(x, weight, null), scope.parameter('bias', [out], fanIn(into)));
 }
 
-/** LayerNorm of x + skip, and the sum: (B, W) each. */
+/** LayerNorm of x + skip, and the sum: (B, W) each. The runtime's operator for both is slower than the two, from 8 rows on. */
 function addNorm(scope: Scope, x: Value, skip: Value): [normed: Value, sum: Value] {
-  const width = x.shape[1] as number;
-  const [weight, bias] = [scope.parameter('weight', [width], ones), scope.parameter('bias', [width], zeros)];
-  const { normalized, sum } = skipLayerNormalization(x, skip, weight, bias);
-  return [normalized, sum];
+  const sum = add(x, skip);
+  return [layerNorm(scope, sum), sum];
 }
 
 /**
  * {@link decodeStep} as a whole model for any number of rows `B`: inputs `condition`, `token`, `position`, `total` and
- * `past.<name>` for each of {@link cacheNames}, outputs `logits` and `present.<name>`.
+ * `past.<name>` for each of `cacheNames`, outputs `logits` and `present.<name>`.
  */
-export function decodeStepGraph(config: GptConfig): { readonly graph: GraphBuilder; readonly scope: Scope } {
+export function decodeStepGraph(
+  config: GptConfig,
+  { room = config.tokens, cacheSteps }: DecodeOptions = {},
+): { readonly graph: GraphBuilder; readonly scope: Scope } {
   const graph = new GraphBuilder('gpt-decode-step');
   const scope = new Scope(graph);
   const inputs = {
@@ -119,9 +135,11 @@ export function decodeStepGraph(config: GptConfig): { readonly graph: GraphBuild
     total: graph.input('total', 'int32', [1]),
   };
   const past = new Map(
-    cacheNames(config).map((name) => [name, graph.input(`past.${name}`, 'float32', cacheShape(config, 'B'))]),
+    cacheNames(config).map((name) => {
+      return [name, graph.input(`past.${name}`, cacheSteps ? 'int8' : 'float32', cacheShape(config, 'B', room))];
+    }),
   );
-  const { logits, present } = decodeStep(scope, config, { ...inputs, past });
+  const { logits, present } = decodeStep(scope, config, { ...inputs, past }, cacheSteps);
   graph.output('logits', logits);
   for (const [name, value] of present) graph.output(`present.${name}`, value);
   return { graph, scope };

@@ -4,7 +4,8 @@ import { createSession } from '@clip-gen/runtime';
 import { tensor } from '@clip-gen/tensor';
 import { expect, it } from 'vitest';
 import { gptConfigSchema, type GptConfig } from './config.ts';
-import { decodeStepGraph, emptyCache } from './decode-step.ts';
+import { decodeStepGraph } from './decode-step.ts';
+import { emptyCache } from './key-value-cache.ts';
 
 const config = (headWidth: number): GptConfig => ({
   ...{ model: 'gpt', tokens: 4, vocabularySize: 24, conditionSize: 16, layers: 1, heads: 2 },

@@ -1,11 +1,10 @@
 export { GPT_PRESETS, gptConfigSchema, type GptConfig } from './config.ts';
 export {
-  cacheNames,
-  cacheShape,
   decodeStep,
   decodeStepGraph,
-  emptyCache,
   type DecodeInputs,
+  type DecodeOptions,
   type DecodeOutputs,
 } from './decode-step.ts';
 export { predictTokens } from './gpt.ts';
+export { cacheNames, cacheShape, emptyCache, type CacheSteps, type CacheType } from './key-value-cache.ts';

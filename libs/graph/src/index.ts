@@ -30,6 +30,7 @@ export {
   type SegmentedModel,
   type SegmentOptions,
 } from './model-segments.ts';
+export { encodePrepared, type Preparation, type PreparedModel, type PreparedOptions } from './prepared-model.ts';
 export { linearWeights, type BlockFormat } from './quantized-matrices.ts';
 export { COMPOSITE_OPS, CONTRIB_OPS, ONNX_OPS, type OpType } from './op-type.ts';
 export { usedParameters } from './reachable.ts';
@@ -66,7 +67,7 @@ export {
   tanh,
   where,
 } from './ops/elementwise.ts';
-export { biasGelu, skipLayerNormalization, type SkippedNorm } from './ops/fused.ts';
+export { biasGelu } from './ops/fused.ts';
 export { gather, gatherElements, scatterElementsAdd } from './ops/indexing.ts';
 export { fusedMatMul, gemm, matMul } from './ops/linalg.ts';
 export {

@@ -14,7 +14,7 @@ import type { GraphBuilder } from './graph-builder.ts';
 import { constantProto, modelBytes, nodeProto, outputIdentity, outputNames, valueInfo } from './onnx-message.ts';
 import { multiplyQuantized, quantizedMatrix, type BlockFormat } from './quantized-matrices.ts';
 import { reachable } from './reachable.ts';
-import type { Value } from './value.ts';
+import type { Node, Value } from './value.ts';
 
 /** Where a parameter's bytes lie: a file beside the model and a range in it, as ONNX's external data. */
 export interface ExternalLocation {
@@ -50,30 +50,48 @@ export interface ModelOptions {
 
 /** The bytes of an ONNX ModelProto (IR version 10, opset 18 and `com.microsoft`). */
 export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Uint8Array {
-  const { parameters = 'input', channelBlock } = options;
   if (graph.outputs.length === 0) {
     throw new ClipGenError('invalid_argument', `graph ${graph.name} must have an output; got none`);
   }
-  const reached = reachable(graph);
+  const { name, inputs, outputs } = graph;
+  return encodeNodes(graph, { name, nodes: reachable(graph).nodes, inputs, outputs }, options);
+}
+
+/** Nodes of a graph that become a model. */
+export interface NodesOfGraph extends Pick<GraphBuilder, 'name' | 'inputs' | 'outputs'> {
+  /** In topological order, composites lowered. They read `inputs`, parameters, constants and one another. */
+  readonly nodes: readonly Node[];
+}
+
+/** The bytes of a model of some of a graph's nodes; the parameters and constants that they read are the model's. */
+export function encodeNodes(
+  graph: GraphBuilder,
+  { name: title, nodes: chosen, inputs: given, outputs: wanted }: NodesOfGraph,
+  { parameters = 'input', channelBlock }: ModelOptions,
+): Uint8Array {
+  const read = new Set(wanted.map(({ value }) => value.name));
+  const markRead = (nodes: readonly Node[]): void => {
+    for (const { inputs } of nodes) for (const input of inputs) if (input) read.add(input.name);
+  };
+  markRead(chosen);
   const locations = new Map<string, ExternalLocation | QuantizedLocation>();
   const quantized = new Map<string, QuantizedLocation>();
   for (const { name } of graph.parameters) {
-    if (parameters === 'input' || !reached.values.has(name)) continue;
+    if (parameters === 'input' || !read.has(name)) continue;
     const location = parameters(name);
     locations.set(name, location);
     if ('packed' in location) quantized.set(name, location);
   }
-  const plain = multiplyQuantized(reached.nodes, quantized);
+  const plain = multiplyQuantized(chosen, quantized);
   const blocked = channelBlock ? blockConvolutions(graph, plain, channelBlock) : null;
   const operators = blocked?.nodes ?? plain;
-  if (blocked)
-    for (const { inputs } of operators) for (const input of inputs) if (input) reached.values.add(input.name);
-  const inputs = graph.inputs.map((value) => valueInfo(value.name, value));
+  if (blocked) markRead(operators);
+  const inputs = given.map((value) => valueInfo(value.name, value));
   const initializers = [...graph.constants.values(), ...(blocked?.constants ?? [])]
-    .filter(({ value }) => reached.values.has(value.name))
+    .filter(({ value }) => read.has(value.name))
     .map(({ value, data }) => constantProto(value.name, data));
   for (const { name, value } of graph.parameters) {
-    if (!reached.values.has(name)) continue;
+    if (!read.has(name)) continue;
     const location = locations.get(name);
     if (!location) inputs.push(valueInfo(name, value));
     else if ('packed' in location) {
@@ -82,15 +100,15 @@ export function encodeModel(graph: GraphBuilder, options: ModelOptions = {}): Ui
     } else initializers.push(externalProto(value, location));
   }
   const widenings = initializers.filter((initializer) => initializer.name.endsWith(STORED)).map(wideningProto);
-  const renamed = outputNames(graph);
+  const renamed = outputNames({ outputs: wanted });
   const nodes = [...widenings, ...operators.map((node) => nodeProto(node, renamed))];
-  const outputs = graph.outputs.map(({ name, value }) => {
+  const outputs = wanted.map(({ name, value }) => {
     if (renamed.get(value.name) !== name) {
       nodes.push(outputIdentity(renamed.get(value.name) ?? value.name, name));
     }
     return valueInfo(name, value);
   });
-  return modelBytes({ name: graph.name, node: nodes, input: inputs, output: outputs, initializer: initializers });
+  return modelBytes({ name: title, node: nodes, input: inputs, output: outputs, initializer: initializers });
 }
 
 /** Suffix of the stored form of a half-precision parameter. */

@@ -46,9 +46,9 @@ function domainOf(op: OpType): { domain: string; opType: string } {
 }
 
 /** A computed value takes the name of the (first) output that it is, which saves a copy by an Identity node. */
-export function outputNames(graph: GraphBuilder): Map<string, string> {
+export function outputNames({ outputs }: Pick<GraphBuilder, 'outputs'>): Map<string, string> {
   const names = new Map<string, string>();
-  for (const { name, value } of graph.outputs) {
+  for (const { name, value } of outputs) {
     if (value.producer && !names.has(value.name)) names.set(value.name, name);
   }
   return names;

@@ -66,7 +66,6 @@ export const CONTRIB_OPS = [
   'NchwcConv',
   'ReorderInput',
   'ReorderOutput',
-  'SkipLayerNormalization',
 ] as const;
 
 /** One node for the gradient, several for the runtime. */

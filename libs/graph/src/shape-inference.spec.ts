@@ -66,10 +66,6 @@ const NAMED: Readonly<Record<string, Build>> = {
   sigmoid: (x, b) => ops.sigmoid(x([b, 3])),
   sign: (x, b) => ops.sign(x([b, 3])),
   silu: (x, b) => ops.silu(x([b, 3])),
-  skipLayerNormalization: (x, b) => {
-    const { normalized, sum } = ops.skipLayerNormalization(x([b, 5]), x([b, 5]), x([5]), x([5]));
-    return [normalized, sum];
-  },
   slice: (x, b) => ops.slice(x([b, 7]), 1, 1, 6, 2),
   softmax: (x, b) => ops.softmax(x([b, 3])),
   softplus: (x, b) => ops.softplus(x([b, 3])),
@@ -97,6 +93,7 @@ const NO_OPERATOR = new Set([
   ...[
     'GraphBuilder',
     'encodeModel',
+    'encodePrepared',
     'encodeSegments',
     'usedParameters',
     'COMPOSITE_OPS',

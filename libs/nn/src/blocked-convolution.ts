@@ -11,7 +11,9 @@ import {
 } from '@clip-gen/graph';
 import { tensor } from '@clip-gen/tensor';
 import { fanIn } from './initializer.ts';
+import type { FeatureMap } from './map-layers.ts';
 import type { Scope } from './scope.ts';
+import { edgesOf, mapOfStrips, rowsOf, stripEdges, type StripedMap } from './strips.ts';
 
 /** Of a convolution in blocks. */
 export interface BlockedConvOptions {
@@ -26,7 +28,7 @@ export interface BlockedConvOptions {
 }
 
 /** Weight and bias as Conv2d has them: (out, I, k, k) and (out). */
-export function convParameters(scope: Scope, x: Value, out: number, kernel: number): readonly [Value, Value] {
+export function convParameters(scope: Scope, x: FeatureMap, out: number, kernel: number): readonly [Value, Value] {
   const into = x.shape[1] as number;
   const start = fanIn(into * kernel * kernel);
   return [scope.parameter('weight', [out, into, kernel, kernel], start), scope.parameter('bias', [out], start)];
@@ -70,16 +72,48 @@ export function wholeBlocks(weight: Value, bias: Value, block: number): readonly
   return [concat([weight, zeros([rest, ...kernel])], 0), concat([bias, zeros([rest])], 0)];
 }
 
-/** Nearest ×2 and a 3 × 3 convolution as four of 2 × 2, as `upsampledConv` does it, in blocks. */
-export function blockedUpsampledConv(x: Value, weight: Value, bias: Value, block: number): Value {
-  const out = weight.shape[0] as number;
-  const [batch, , height, width] = x.shape as [Dim, number, number, number];
-  const rows = phaseKernels(weight).map((kernels) => {
-    const columns = kernels.map(({ weight: kernel, pads }) => {
-      const phase = blockedConv(x, layBlocks(kernel, block), bias, { pads });
-      return reshape(phase, [batch, out / block, height, width, block]);
-    });
-    return reshape(concat(columns, 4), [batch, out / block, height, 2 * width * block]);
+/** A convolution of odd kernel and stride 1 that keeps the size, tap by tap. Weight plain; `residual` has the same strips. */
+export function blockedSameConv(x: StripedMap, weight: Value, bias: Value, options: SameConvOptions): StripedMap {
+  const { block, residual } = options;
+  const [out, , kernel] = weight.shape as [number, number, number, number];
+  const [, , height, width] = x.shape;
+  const laid = layBlocks(weight, block);
+  const side = (kernel - 1) / 2;
+  return mapOfStrips([1, out, height, width], edgesOf(x), (from, to, i) => {
+    const [start, end] = [Math.max(0, from - side), Math.min(height, to + side)];
+    const rows = rowsOf(x, start, end, block);
+    const sum = residual ? { sum: residual.strips[i]!.rows } : {};
+    return blockedConv(rows, laid, bias, { pads: [start - from + side, side, to + side - end, side], ...sum });
   });
-  return reshape(concat(rows, 3), [batch, out, 2 * height, 2 * width]);
+}
+
+/** Of {@link blockedSameConv}. */
+export interface SameConvOptions {
+  readonly block: number;
+  /** A map that is added to the result. */
+  readonly residual?: StripedMap | undefined;
+}
+
+/** Nearest ×2 and a 3 × 3 convolution as four of 2 × 2, as `upsampledConv` does it, in blocks. */
+export function blockedUpsampledConv(x: StripedMap, weight: Value, bias: Value, block: number): StripedMap {
+  const out = weight.shape[0] as number;
+  const [, , height, width] = x.shape;
+  const kernels = phaseKernels(weight).map((row) =>
+    row.map((phase) => ({ ...phase, laid: layBlocks(phase.weight, block) })),
+  );
+  const shape = [1, out, 2 * height, 2 * width] as const;
+  return mapOfStrips(shape, stripEdges(shape), (upper, lower) => {
+    const [from, to] = [upper / 2, lower / 2];
+    const rows = kernels.map((columns, down) => {
+      // Even rows of output read the row above, odd ones the row below.
+      const [start, end] = [Math.max(0, from - 1 + down), Math.min(height, to + down)];
+      const strip = rowsOf(x, start, end, block);
+      const phases = columns.map(({ laid, pads: [top, left, bottom, right] }) => {
+        const pads = [start === from - 1 + down ? 0 : top, left, end === to + down ? 0 : bottom, right] as const;
+        return reshape(blockedConv(strip, laid, bias, { pads }), [1, out / block, to - from, width, block]);
+      });
+      return reshape(concat(phases, 4), [1, out / block, to - from, 2 * width * block]);
+    });
+    return reshape(concat(rows, 3), [1, out, lower - upper, 2 * width]);
+  });
 }

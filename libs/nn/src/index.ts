@@ -14,7 +14,8 @@ export {
   type ParameterSpec,
 } from './initializer.ts';
 export { linear, productDim, project, type LinearOptions } from './linear.ts';
-export { PLAIN_LAYERS, type GroupNormSizes, type MapLayers } from './map-layers.ts';
+export { PLAIN_LAYERS, type FeatureMap, type GroupNormSizes, type MapLayers } from './map-layers.ts';
 export { batchNorm, groupNorm, layerNorm } from './norm.ts';
 export { resizeBilinear } from './resize.ts';
 export { Scope } from './scope.ts';
+export { type Strip, type StripedMap } from './strips.ts';

@@ -1,4 +1,4 @@
-import { add, reshape, silu, transpose, type Value } from '@clip-gen/graph';
+import { add, reshape, silu, transpose, type Shape, type Value } from '@clip-gen/graph';
 import { selfAttention } from './attention.ts';
 import { conv2d, same, upsampledConv2d } from './convolution.ts';
 import { groupNorm } from './norm.ts';
@@ -10,26 +10,31 @@ export interface GroupNormSizes {
   readonly epsilon?: number | undefined;
 }
 
+/** A map between layers; its shape is that of the picture, (B, C, H, W), however it lies in memory. */
+export interface FeatureMap {
+  readonly shape: Shape;
+}
+
 /**
  * The layers of a residual convolutional network between its first convolution and its last. Implementations compute
- * the same function from the same parameters and differ in how a map lies in memory: what `enter` and the layers return
- * is for the layers of the same object alone. Sizes are those of the picture, (B, C, H, W), in every layout.
+ * the same function from the same parameters and differ in how a map `M` lies in memory: what `enter` and the layers
+ * return is for the layers of the same object alone.
  */
-export interface MapLayers {
+export interface MapLayers<M extends FeatureMap = Value> {
   /** Brings (B, C, H, W) into the layers' layout. */
-  enter(x: Value): Value;
+  enter(x: Value): M;
   /** Brings a map back to (B, C, H, W). */
-  leave(x: Value): Value;
+  leave(x: M): Value;
   /** Stride 1, odd kernel, same size; plus the map `residual` where one is given. */
-  conv2d(scope: Scope, x: Value, out: number, kernel: number, residual?: Value): Value;
+  conv2d(scope: Scope, x: M, out: number, kernel: number, residual?: M): M;
   /** As `conv2d`, then {@link leave}. For outputs of few channels. */
-  lastConv2d(scope: Scope, x: Value, out: number, kernel: number): Value;
+  lastConv2d(scope: Scope, x: M, out: number, kernel: number): Value;
   /** Nearest ×2, then 3×3 with as many channels. */
-  upsample(scope: Scope, x: Value): Value;
+  upsample(scope: Scope, x: M): M;
   /** GroupNorm, then SiLU. */
-  normalized(scope: Scope, x: Value, norm: GroupNormSizes): Value;
+  normalized(scope: Scope, x: M, norm: GroupNormSizes): M;
   /** The map plus single-head attention over the positions of its GroupNorm. */
-  attention(scopes: { readonly norm: Scope; readonly attention: Scope }, x: Value, norm: GroupNormSizes): Value;
+  attention(scopes: { readonly norm: Scope; readonly attention: Scope }, x: M, norm: GroupNormSizes): M;
 }
 
 /** Layers of standard operators on (B, C, H, W): differentiable, for every provider. */

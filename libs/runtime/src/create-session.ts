@@ -5,6 +5,8 @@ import { createNodeSession } from './node-backend/node-session.ts';
 import { oneOf, resolveOptions } from './options.ts';
 import type { Session, SessionOptions } from './session.ts';
 
+const BACKENDS = ['auto', 'c-api', 'node'] as const;
+
 /**
  * Loads an ONNX model. The work is done on another thread; the event loop goes on.
  *
@@ -17,11 +19,22 @@ import type { Session, SessionOptions } from './session.ts';
  */
 export async function createSession(model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
   const { backend = 'auto' } = options;
-  oneOf('backend', backend, ['auto', 'c-api', 'node']);
+  oneOf('backend', backend, BACKENDS);
   const resolved = resolveOptions(options);
   if (model.byteLength === 0) throw new ClipGenError('data_corrupt', 'the model holds no bytes');
-  if (backend === 'c-api' || (backend === 'auto' && (await loads()))) return createCApiSession(model, resolved);
+  if ((await chosenBackend(backend)) === 'c-api') return createCApiSession(model, resolved);
   return createNodeSession(model, resolved);
+}
+
+/**
+ * The backend of the sessions that {@link createSession} makes with this option: what `auto` (default) is on this machine.
+ *
+ * @throws invalid_argument for another name
+ */
+export async function chosenBackend(backend: SessionOptions['backend'] = 'auto'): Promise<Session['backend']> {
+  oneOf('backend', backend, BACKENDS);
+  if (backend !== 'auto') return backend;
+  return (await loads()) ? 'c-api' : 'node';
 }
 
 async function loads(): Promise<boolean> {

@@ -44,7 +44,7 @@ describe.each(Object.keys(ROWS))('rows: %s', (kind) => {
 
 describe('a row much longer than topK', () => {
   const size = 16384;
-  const stride = size / 512; // which logits a shortlist is guessed from
+  const stride = size / 256; // which logits a shortlist is guessed from
   const rows: Record<string, (random: RandomStream) => Float32Array> = {
     normal: (random) => Float32Array.from({ length: size }, () => random.normal()),
     'large where a sample looks': (random) =>

@@ -1,6 +1,10 @@
+import { MAX_MEMBERS, type RowMemory } from './row-memory.ts';
+
 /**
- * Finds the k largest of a row by radix selection: a histogram over the upper bits of the floats, then over the next
- * bits of the one bin in which the k-th falls, and so on. Linear in the row, no sort, buffers reused.
+ * Finds the k largest of a list: a histogram of equal bins between its ends, then a sort of the few in the bin where the
+ * k-th falls. Where these are many, as in a row of few values or with one logit far from all, by radix selection: a
+ * histogram over the upper bits of the floats, then over the next bits of the one bin in which the k-th falls, and so on.
+ * Linear in the list, buffers reused.
  */
 export class TopKSelector {
   readonly #histogram = new Uint32Array(1 << 11);
@@ -9,23 +13,34 @@ export class TopKSelector {
   /** How many of the last bin found are among the k largest. */
   #wanted = 0;
 
-  constructor(size: number) {
-    this.#undecided = new Uint32Array(size);
+  /** @param memory holds the list's keys, and receives what is chosen */
+  constructor(private readonly memory: RowMemory) {
+    this.#undecided = new Uint32Array(memory.size);
   }
 
   /**
-   * Writes the indices of the k largest, in ascending index order; among equal values the lowest indices win.
+   * Chooses the places of the k largest, in ascending order; among equal values the lowest places win.
    *
-   * @param keys {@link sortableKey} of the row, first `size` of them
-   * @param size length of the row
+   * @param size length of the list
    * @param k in [1, size]
-   * @param out receives k indices
    */
-  select(keys: Int32Array, size: number, k: number, out: Uint32Array): void {
+  select(size: number, k: number): void {
+    const { memory } = this;
+    const { keys, chosen, members } = memory;
     if (k >= size) {
-      for (let i = 0; i < size; i++) out[i] = i;
+      for (let i = 0; i < size; i++) chosen[i] = i;
       return;
     }
+    const count = memory.boundary(size, k);
+    if (count > MAX_MEMBERS) return this.selectByRadix(size, k);
+    const ranked = Array.from(members.subarray(0, count)).sort((a, b) => keys[b]! - keys[a]! || a - b);
+    const last = ranked[memory.wanted - 1]!;
+    memory.choose(size, keys[last]!, last);
+  }
+
+  /** {@link select} for k < size, whatever the values are. */
+  selectByRadix(size: number, k: number): void {
+    const { keys, chosen: out } = this.memory;
     const histogram = this.#histogram.fill(0);
     for (let i = 0; i < size; i++) histogram[(keys[i]! >> 21) + 1024]!++;
     let bin = this.#binOf(k);

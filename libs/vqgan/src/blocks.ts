@@ -1,5 +1,5 @@
 import type { Value } from '@clip-gen/graph';
-import { conv2d, type GroupNormSizes, type MapLayers, type Scope } from '@clip-gen/nn';
+import { conv2d, type FeatureMap, type GroupNormSizes, type MapLayers, type Scope } from '@clip-gen/nn';
 import type { VqganConfig } from './config.ts';
 
 /** How all GroupNorms of a VQGAN divide and keep away from 0. */
@@ -8,13 +8,13 @@ export function normSizes({ groups, normEpsilon }: VqganConfig): GroupNormSizes 
 }
 
 /** What the blocks of one network share. */
-export interface Blocks {
-  readonly layers: MapLayers;
+export interface Blocks<M extends FeatureMap = Value> {
+  readonly layers: MapLayers<M>;
   readonly norm: GroupNormSizes;
 }
 
 /** norm → SiLU → 3×3 → norm → SiLU → 3×3, plus the input (through 1×1 where the channels change). */
-export function residualBlock({ layers, norm }: Blocks, scope: Scope, x: Value, out: number): Value {
+export function residualBlock<M extends FeatureMap>({ layers, norm }: Blocks<M>, scope: Scope, x: M, out: number): M {
   const block = scope.child('block');
   let h = layers.normalized(block.child(0), x, norm);
   h = layers.conv2d(block.child(2), h, out, 3);
@@ -24,7 +24,7 @@ export function residualBlock({ layers, norm }: Blocks, scope: Scope, x: Value, 
 }
 
 /** Single-head attention over the positions of the map, plus the input. */
-export function attentionBlock({ layers, norm }: Blocks, scope: Scope, x: Value): Value {
+export function attentionBlock<M extends FeatureMap>({ layers, norm }: Blocks<M>, scope: Scope, x: M): M {
   return layers.attention({ norm: scope.child('norm'), attention: scope.child('attn') }, x, norm);
 }
 
@@ -34,7 +34,7 @@ export function downsample(scope: Scope, x: Value): Value {
 }
 
 /** Residual, attention, residual: the middle of encoder and decoder. */
-export function middle(blocks: Blocks, scope: Scope, x: Value): Value {
+export function middle<M extends FeatureMap>(blocks: Blocks<M>, scope: Scope, x: M): M {
   const channels = x.shape[1] as number;
   x = residualBlock(blocks, scope.child(0), x, channels);
   x = attentionBlock(blocks, scope.child(1), x);

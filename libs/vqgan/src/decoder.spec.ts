@@ -1,5 +1,5 @@
 import { GraphBuilder } from '@clip-gen/graph';
-import { blockedLayers, initialize, PLAIN_LAYERS, Scope, type MapLayers } from '@clip-gen/nn';
+import { blockedLayers, initialize, PLAIN_LAYERS, Scope, type FeatureMap, type MapLayers } from '@clip-gen/nn';
 import { nativeChannelBlock } from '@clip-gen/runtime';
 import { tensor, type Tensor } from '@clip-gen/tensor';
 import { expectTensor, runGraph } from '@clip-gen/testing';
@@ -24,7 +24,7 @@ const CONFIGS: Readonly<Record<string, VqganConfig>> = {
 };
 
 /** The picture of a grid, as pixels. */
-async function decode(config: VqganConfig, layers: MapLayers): Promise<Tensor> {
+async function decode<M extends FeatureMap>(config: VqganConfig, layers: MapLayers<M>): Promise<Tensor> {
   const graph = new GraphBuilder('decoder');
   const scope = new Scope(graph);
   const side = gridSide(config);
@@ -43,7 +43,7 @@ describe.skipIf(block === undefined)('a decoder in blocks', () => {
   });
 
   it('asks for the same weights', () => {
-    const names = (layers: MapLayers): unknown => {
+    const names = <M extends FeatureMap>(layers: MapLayers<M>): unknown => {
       const graph = new GraphBuilder('decoder');
       const scope = new Scope(graph);
       const side = gridSide(released);
