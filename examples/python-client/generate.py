@@ -24,6 +24,7 @@ def main():
     options.add_argument("--candidates", type=int, help="pictures to choose from; the server's default unless given")
     options.add_argument("--seed", type=int, help="random unless given")
     options.add_argument("--decoder", default="", help="one of ListDecoders; the server's default unless given")
+    options.add_argument("--partial-decoder", default="", help="of the unfinished pictures; a preview where there is one")
     options.add_argument("--gateway", default="127.0.0.1:50050")
     options.add_argument("--key", help="where the gateway wants one")
     options.add_argument("--out", type=Path, default=Path("out/python"))
@@ -35,6 +36,7 @@ def main():
         candidates=given.candidates,
         seed=given.seed,
         decoder=given.decoder,
+        partial_decoder=given.partial_decoder,
         partial_images=3,
         format=pictures.IMAGE_FORMAT_PNG,
     )

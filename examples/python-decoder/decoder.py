@@ -159,3 +159,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         pass
+    except grpc.RpcError as error:  # of the decoder that --like names
+        sys.exit(f"--like: {error.code().name}: {error.details()}")

@@ -16,6 +16,8 @@ import {
   latentRows,
   lookUp,
   nearestCodes,
+  decodePreview,
+  type PreviewConfig,
   type VqganConfig,
 } from '@clip-gen/vqgan';
 
@@ -105,6 +107,10 @@ async function runImported(kind: ImportedModel, out: string, expected: Expected)
         };
       });
     }
+    case 'preview':
+      return run(out, expected, (scope, input) => ({
+        pixels: decodePreview(scope, config as PreviewConfig, input('tokens')),
+      }));
     case 'gpt':
       return run(out, expected, (scope, input) => ({
         logits: predictTokens(scope, config as GptConfig, input('condition'), input('tokens')),

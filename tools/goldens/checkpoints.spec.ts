@@ -15,7 +15,7 @@ const cases = readdirSync(FOLDER)
 const TOLERANCE = 1e-5;
 
 it('covers every kind of checkpoint', () => {
-  expect(cases).toHaveLength(11);
+  expect(cases).toHaveLength(12);
 });
 
 it.each(cases)('%s computes after the import what PyTorch computes with it', async (name) => {

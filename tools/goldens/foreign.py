@@ -31,6 +31,7 @@ from foreign.taming_vqgan import TamingConfig, TamingVqgan  # noqa: E402
 from models.clip import Clip, ClipConfig  # noqa: E402
 from models.gpt import Gpt, GptConfig  # noqa: E402
 from models.lpips import VGG16_CHANNELS, Lpips  # noqa: E402
+from models.preview import Preview, PreviewConfig  # noqa: E402
 from models.vqgan import Vqgan, VqganConfig  # noqa: E402
 
 
@@ -346,6 +347,19 @@ def nearest(model: Vqgan, pixels: Tensor) -> Tensor:
     return 2 * rows @ table.T - table.square().sum(-1) - rows.square().sum(-1, keepdim=True)
 
 
+def clip_gen_preview(out: Output) -> None:
+    c = PreviewConfig(grid_size=3, codebook_size=20, code_size=6, channels=(8, 6), blocks=(2, 1), patch_size=2)
+    model = Preview(c)
+    fill(model, 9, torch.float32)
+    path = out.path('.pt')
+    torch.save({'model': OrderedDict(model.state_dict())}, path)
+    exact(model, out.full)
+    tokens = integers((2, c.grid_size**2), c.codebook_size)
+    with torch.no_grad():
+        values = {'input.tokens': tokens, 'output.pixels': model(tokens)}
+    out.expected('preview', path, values, {'imageSize': 12})
+
+
 # GPT and LPIPS
 
 
@@ -419,6 +433,7 @@ CASES: dict[str, Case] = {
             TamingConfig(ch_mult=(1, 2, 2, 4), attn_resolutions=(32,), z_channels=4, embed_dim=4, n_embed=16384)
         )
     ),
+    'preview-clip-gen': Case(clip_gen_preview),
     'gpt-clip-gen': Case(clip_gen_gpt, clip_gen_gpt),
     'lpips': Case(lpips(split=False), lpips(split=False)),
     'lpips-torchvision': Case(lpips(split=True), lpips(split=True)),

@@ -190,7 +190,10 @@ describe('clip-gen generate', () => {
     [['generate', 'x', '--format', 'gif'], /'gif' is invalid\. Allowed choices are png, jpg, webp/],
     [['generate', 'x', '--threads', '0'], /'0' is invalid/],
     [['evaluate'], /^clip-gen: required option '--data <folder>' not specified; see --help\n$/],
-    [['evaluate', '--data', '/no/data'], /^clip-gen: image folder \/no\/data\/heldout does not exist\n$/],
+    [
+      ['evaluate', '--data', '/no/data'],
+      /^clip-gen: image folder \/no\/data\/heldout does not exist; --data must be the emoji data set .*\n$/,
+    ],
   ])('answers %j with one line and exit code 2', async (args, stderr) => {
     expect(await call(args)).toEqual({ exitCode: 2, stdout: '', stderr: expect.stringMatching(stderr) });
   });

@@ -32,8 +32,24 @@ it.each(['漢'.repeat(90), '😀'.repeat(90), '𐍈'.repeat(90), 'word '.repeat(
   expect(Math.max(...second.pictures.map((name) => Buffer.byteLength(name)))).toBeLessThanOrEqual(200);
 });
 
+it('refuses a name that no file can have, before anything is drawn', async () => {
+  const plan = (letters: number, pictures: number): Promise<OutputFiles> =>
+    planOutput({ prompt: 'x', pictures, seed: 1, out: `${'x'.repeat(letters)}.png` });
+  expect((await plan(251, 1)).pictures).toHaveLength(1);
+  await expect(plan(252, 1)).rejects.toThrow('--out must be a name of at most 255 bytes; got 256');
+  await expect(plan(251, 2)).rejects.toThrow('got 257');
+});
+
+it('names pictures on the way, which overwrite nothing either', async () => {
+  const partials = async (): Promise<readonly string[]> =>
+    (await planOutput({ prompt: 'hen', pictures: 2, partialImages: 2, seed: 7 })).partials;
+  expect(await partials()).toEqual(['hen-partial-1.png', 'hen-partial-2.png']);
+  await writeFile('hen-partial-2.png', 'mine');
+  expect(await partials()).toEqual(['hen-seed7-partial-1.png', 'hen-seed7-partial-2.png']);
+});
+
 it('replaces what --out names, and nothing else', async () => {
   await writeFile('x.webp', 'old');
   const files = await planOutput({ prompt: 'x', pictures: 1, seed: 1, out: 'x.webp' });
-  expect(files).toEqual({ format: 'webp', main: 'x.webp', pictures: ['x.webp'], replace: true });
+  expect(files).toEqual({ format: 'webp', main: 'x.webp', pictures: ['x.webp'], partials: [], replace: true });
 });

@@ -19,10 +19,14 @@ export interface OutputFiles {
   readonly main: string;
   /** One file a picture, best first: `main` alone, or `NAME-1.png`, `NAME-2.png`, … */
   readonly pictures: readonly string[];
+  /** `NAME-partial-1.png`, …, in the order in which they are made. */
+  readonly partials: readonly string[];
   /** The file was named by --out, and may be replaced. */
   readonly replace: boolean;
 }
 
+/** Of file systems. */
+const MAX_NAME_BYTES = 255;
 /** Bytes of a name that was made from the prompt, without seed, number and ending: with them at most 200. */
 const MAX_STEM_BYTES = 160;
 const MAX_STEM_CHARACTERS = 60;
@@ -30,6 +34,8 @@ const MAX_STEM_CHARACTERS = 60;
 export interface OutputRequest {
   readonly prompt: string;
   readonly pictures: number;
+  /** Pictures on the way; default 0. */
+  readonly partialImages?: number;
   readonly seed: number;
   /** The file that was asked for; none: a name from the prompt, in the working folder, that overwrites nothing. */
   readonly out?: string;
@@ -43,26 +49,40 @@ export interface OutputRequest {
  * failed_precondition for a folder that is missing or not writable
  */
 export async function planOutput(request: OutputRequest): Promise<OutputFiles> {
-  const { out, format, pictures } = request;
+  const { out, format, pictures, partialImages = 0 } = request;
   if (out === undefined) {
     await checkWritable('.');
     return freeNames(request);
   }
   const main = withExtension(out, format);
   await checkWritable(dirname(main));
-  const files = { ...namesFrom(main, pictures), replace: true };
-  for (const file of new Set([main, ...files.pictures])) {
+  const files = { ...namesFrom(main, pictures, partialImages), replace: true };
+  for (const file of new Set(allOf(files))) {
+    const bytes = Buffer.byteLength(basename(file));
+    if (bytes > MAX_NAME_BYTES) throw invalidArgument('--out', `a name of at most ${MAX_NAME_BYTES} bytes`, bytes);
     const existing = await stat(file).catch(() => undefined);
     if (existing && !existing.isFile()) throw invalidArgument('--out', 'a file', `${file}, which is a folder`);
   }
   return files;
 }
 
-function namesFrom(main: string, count: number): Omit<OutputFiles, 'replace'> {
+type Names = Omit<OutputFiles, 'replace'>;
+
+function allOf({ main, pictures, partials }: Names): string[] {
+  return [main, ...pictures, ...partials];
+}
+
+function namesFrom(main: string, count: number, partialImages: number): Names {
   const extension = extname(main);
   const stem = join(dirname(main), basename(main, extension));
-  const numbered = Array.from({ length: count }, (_, i) => `${stem}-${i + 1}${extension}`);
-  return { format: FORMATS[extension.toLowerCase()]!, main, pictures: count === 1 ? [main] : numbered };
+  const numbered = (name: string, length: number): string[] =>
+    Array.from({ length }, (_, i) => `${name}-${i + 1}${extension}`);
+  return {
+    format: FORMATS[extension.toLowerCase()]!,
+    main,
+    pictures: count === 1 ? [main] : numbered(stem, count),
+    partials: numbered(`${stem}-partial`, partialImages),
+  };
 }
 
 function withExtension(out: string, format: FormatName | undefined): string {
@@ -78,12 +98,18 @@ function withExtension(out: string, format: FormatName | undefined): string {
 }
 
 /** `a-slice-of-pizza.png`; with the seed, then a number too, where one of the files is there already. */
-async function freeNames({ prompt, seed, pictures, format = 'png' }: OutputRequest): Promise<OutputFiles> {
+async function freeNames({
+  prompt,
+  seed,
+  pictures,
+  partialImages = 0,
+  format = 'png',
+}: OutputRequest): Promise<OutputFiles> {
   const stem = stemFrom(prompt);
   for (let attempt = 0; ; attempt++) {
     const suffix = attempt === 0 ? '' : `-seed${seed}${attempt === 1 ? '' : `-${attempt}`}`;
-    const files = namesFrom(`${stem}${suffix}.${format}`, pictures);
-    const found = await Promise.all([files.main, ...files.pictures].map((file) => lstat(file).catch(() => undefined)));
+    const files = namesFrom(`${stem}${suffix}.${format}`, pictures, partialImages);
+    const found = await Promise.all(allOf(files).map((file) => lstat(file).catch(() => undefined)));
     if (found.every((entry) => entry === undefined)) return { ...files, replace: false };
   }
 }

@@ -38,13 +38,35 @@ const FLAGS: Readonly<Record<string, string>> = {
  */
 export function reportError(error: unknown, debug: boolean): number {
   const known = error instanceof ClipGenError;
-  const text = error instanceof Error ? error.message : String(error);
+  const text = ofSystem(error) ?? (error instanceof Error ? error.message : String(error));
   const line = text.trim().replace(/\s*\n\s*/g, '; ');
   const flagged = line.replace(/^(\w+)(?= must be )/, (name) => FLAGS[name] ?? name);
-  const hint = known || debug ? '' : ' (CLIP_GEN_DEBUG=1 shows where)';
+  const hint = known || debug || ofSystem(error) !== undefined ? '' : ' (CLIP_GEN_DEBUG=1 shows where)';
   process.stderr.write(`clip-gen: ${flagged}${hint}\n`);
   if (debug) process.stderr.write(`${explain(error)}\n`);
   return known ? EXIT_CODES[error.code] : FAILURE_EXIT_CODE;
+}
+
+/** What people can do something about, of all that the system refuses of files. */
+const SYSTEM_ERRORS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full; make room, then run the same command again',
+  EDQUOT: 'the disk quota is used up; make room, then run the same command again',
+  EROFS: 'the disk is read-only; name another folder',
+  EACCES: 'no permission; name another file or folder, or change its permissions',
+  EPERM: 'no permission; name another file or folder, or change its permissions',
+  EMFILE: 'too many open files; raise the limit (ulimit -n)',
+  ENFILE: 'too many open files on this machine',
+  ENOMEM: 'there is not enough memory',
+};
+
+/** An error of the system's in words, with the file where it is known; undefined for all others. */
+function ofSystem(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('syscall' in error) || !('code' in error)) return undefined;
+  if (/^(listen|connect|bind|kill|spawn)\b/.test(String(error.syscall))) return undefined; // of ports and processes
+  const words = SYSTEM_ERRORS[String(error.code)];
+  if (words === undefined) return undefined;
+  const path = 'path' in error && typeof error.path === 'string' ? `${error.path}: ` : '';
+  return `${path}${words} (${String(error.code)})`;
 }
 
 function explain(error: unknown): string {

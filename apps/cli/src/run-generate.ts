@@ -9,12 +9,15 @@ import {
   tokenizePrompt,
   validateRequest,
   type ModelDecoder,
+  type Progress,
   type RankedPicture,
 } from '@clip-gen/generation';
 import type { RgbImage } from '@clip-gen/image';
+import { writeBytes, writeWhole } from '@clip-gen/whole-file';
 import { readConfig, type Config } from './config.ts';
 import { interruptible } from './interruption.ts';
 import { planOutput, type FormatName, type OutputFiles } from './output-files.ts';
+import { PartialPictures, planPartials } from './partial-pictures.ts';
 import { startProgressBar } from './terminal/progress-bar.ts';
 import { halfBlocks, inlinePicture } from './terminal/show-picture.ts';
 
@@ -31,6 +34,8 @@ export interface GenerateFlags {
   readonly guidance?: number;
   readonly model?: string;
   readonly decoder: ModelDecoder;
+  readonly partialImages: number;
+  readonly partialDecoder?: ModelDecoder;
   readonly out?: string;
   readonly format?: FormatName;
   readonly size?: number;
@@ -60,7 +65,10 @@ export async function runGenerate(prompt: string, flags: GenerateFlags): Promise
   };
   validateRequest(asked); // what holds for every model, before files are looked for
   const files = await planOutput({ ...flags, prompt, pictures: flags.n, seed });
-  const parts = await openModelParts(flags.model ?? config.modelFolder, { decoder: flags.decoder });
+  const folder = flags.model ?? config.modelFolder;
+  const parts = await openModelParts(folder, { decoder: flags.decoder });
+  const { decoder, partialImages, partialDecoder, threads } = flags;
+  const openPartials = await planPartials({ model: folder, count: partialImages, decoder, partialDecoder }, parts);
   const usual = parts.defaults.candidates ?? REQUEST_DEFAULTS.candidates;
   const request = { ...asked, candidates: flags.candidates ?? Math.max(usual, flags.n) };
   validateRequest(request, parts.gpt.config.vocabularySize, parts.defaults);
@@ -68,15 +76,34 @@ export async function runGenerate(prompt: string, flags: GenerateFlags): Promise
   await interruptible(async (signal) => {
     const bar = await startProgressBar();
     try {
-      const model = await loadModel(parts, { threads: flags.threads });
+      const model = await loadModel(parts, { threads });
+      const partialsBy = await openPartials({ threads }).catch(async (error: unknown) => {
+        await model.close();
+        throw error;
+      });
+      const native = parts.vqgan.config.imageSize;
+      const partials = new PartialPictures(partialImages, model, partialsBy, async (index, image) =>
+        save(files.partials[index]!, await enlarge(image, flags, native), files),
+      );
       try {
-        const { pictures } = await generate(model, request, (progress) => bar.update(progress), { signal });
-        const saved = await savePictures(pictures, files, flags, parts.vqgan.config.imageSize);
+        const told = (progress: Progress): void => {
+          bar.update(progress);
+          partials.update(progress);
+        };
+        const { pictures } = await generate(model, request, told, { signal });
+        const saved = await savePictures(pictures, files, flags, native);
+        await partials.finish(); // after that: what goes wrong with these must not lose the pictures
         bar.stop();
         await preview(saved, flags.preview, config);
-        report(pictures, files, seed, flags.seed === undefined);
+        report(
+          pictures,
+          { ...files, partials: files.partials.slice(0, partials.begun) },
+          seed,
+          flags.seed === undefined,
+        );
       } finally {
-        await model.close();
+        await partials.finish().catch(() => undefined); // what runs must not lose its network
+        await Promise.all([model.close(), partialsBy?.close()]);
       }
     } finally {
       bar.stop();
@@ -88,30 +115,35 @@ export async function runGenerate(prompt: string, flags: GenerateFlags): Promise
 async function savePictures(
   pictures: readonly RankedPicture[],
   files: OutputFiles,
-  { size, kernel }: GenerateFlags,
+  flags: GenerateFlags,
   native: number,
 ): Promise<RgbImage> {
-  const { contactSheet, encodeImage, resizeImage } = await import('@clip-gen/image');
-  const side = size ?? native * Math.max(1, Math.ceil(COMFORTABLE_SIDE / native));
+  const { contactSheet } = await import('@clip-gen/image');
   const enlarged: RgbImage[] = [];
-  for (const { image } of pictures) {
-    const scaled = image.width === side ? image : undefined;
-    enlarged.push(
-      scaled ?? (await resizeImage(image, { width: side, height: side }, kernel === 'lanczos' ? 'lanczos3' : kernel)),
-    );
-  }
-  const save = async (path: string, image: RgbImage): Promise<void> => {
-    const bytes = await encodeImage(image, { format: files.format });
-    await writeFile(path, bytes, { flag: files.replace ? 'w' : 'wx' }).catch((cause: unknown) => {
-      const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
-      throw new ClipGenError('failed_precondition', `${path} cannot be written (${reason})`, { cause });
-    });
-  };
-  for (const [i, path] of files.pictures.entries()) await save(path, enlarged[i]!);
+  for (const { image } of pictures) enlarged.push(await enlarge(image, flags, native));
+  for (const [i, path] of files.pictures.entries()) await save(path, enlarged[i]!, files);
   if (enlarged.length === 1) return enlarged[0]!;
   const sheet = await contactSheet(enlarged, { gap: 8 });
-  await save(files.main, sheet);
+  await save(files.main, sheet, files);
   return sheet;
+}
+
+/** The picture at the side that it is saved with. */
+async function enlarge(image: RgbImage, { size, kernel }: GenerateFlags, native: number): Promise<RgbImage> {
+  const side = size ?? native * Math.max(1, Math.ceil(COMFORTABLE_SIDE / native));
+  if (image.width === side) return image;
+  const { resizeImage } = await import('@clip-gen/image');
+  return resizeImage(image, { width: side, height: side }, kernel === 'lanczos' ? 'lanczos3' : kernel);
+}
+
+async function save(path: string, image: RgbImage, { format, replace }: OutputFiles): Promise<void> {
+  const { encodeImage } = await import('@clip-gen/image');
+  const bytes = await encodeImage(image, { format });
+  if (replace) return writeWhole(path, (file) => writeBytes(file, bytes));
+  await writeFile(path, bytes, { flag: 'wx' }).catch((cause: unknown) => {
+    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+    throw new ClipGenError('failed_precondition', `${path} cannot be written (${reason})`, { cause });
+  });
 }
 
 async function preview(image: RgbImage, asked: boolean | undefined, config: Config): Promise<void> {
@@ -132,6 +164,7 @@ function report(pictures: readonly RankedPicture[], files: OutputFiles, seed: nu
     const path = files.pictures[i]!.padEnd(width);
     process.stdout.write(`${path}  score ${score.toFixed(3)}  seed ${seed}  candidate ${candidate}\n`);
   });
+  if (files.partials.length > 0) process.stdout.write(`${files.partials.join(', ')}  on the way, of candidate 0\n`);
   if (files.pictures.length > 1) process.stdout.write(`${files.main}  all ${files.pictures.length} on one sheet\n`);
   if (drawn) process.stderr.write(`the same again: --seed ${seed}\n`);
 }

@@ -1,8 +1,7 @@
 import { ClipEmbeddingDefinition } from '@clip-gen/contracts';
 import { hashWeights, ImageEncoder, openClipPart, partFolder, TextEncoder } from '@clip-gen/generation';
-import { startService, type Running } from '@clip-gen/service';
+import { startService, type Running, type ServiceDeps } from '@clip-gen/service';
 import { serve, WorkQueue } from '@clip-gen/serving';
-import type { Logger } from '@clip-gen/telemetry';
 import type { EmbeddingSettings } from './config.ts';
 import { EmbeddingMetrics } from './embedding-metrics.ts';
 import { embeddingService } from './embedding-service.ts';
@@ -15,7 +14,7 @@ const MAX_IMAGE_SIDE = 8192;
  *
  * @throws not_found, data_corrupt or failed_precondition for a model that cannot be served; what `startService` throws
  */
-export function startEmbedding(settings: EmbeddingSettings, deps: { readonly logger?: Logger } = {}): Promise<Running> {
+export function startEmbedding(settings: EmbeddingSettings, deps: ServiceDeps = {}): Promise<Running> {
   const { provider, threads, concurrency, queueLimit, maxTexts, maxTextCharacters, maxImages } = settings;
   return startService({
     name: 'clip-embedding',

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { startTestGateway, until, type TestGateway } from './test-gateway.ts';
+import { startQuietGateway, startTestGateway, until, type TestGateway } from './test-gateway.ts';
 
 // The page as people see it, in a real browser before a real gateway.
 
@@ -102,6 +102,70 @@ describe.skipIf(!executablePath)('web page (needs Chromium: $CHROMIUM_PATH or /u
     expect(await other.inputValue('#prompt')).toBe('a red apple');
     expect(await other.inputValue('#seed')).toBe(await page.inputValue('#seed'));
     await other.close();
+  });
+
+  it('offers the decoders, and who makes the pictures on the way', async () => {
+    const { switches } = door.samplers[0]!;
+    const choose = async (id: string, label: string): Promise<void> => {
+      await page.selectOption(`#${id}`, { label });
+    };
+    /** What is seen on the way, and the pictures; the same seed each time. */
+    const draw = async (): Promise<{ first: string; all: string[] }> => {
+      let letOn = (): void => undefined;
+      const shown = new Promise<void>((resolve) => (letOn = resolve));
+      switches.before = (position) => (position < 7 ? undefined : shown); // the first partial picture is due at 4
+      await page.fill('#seed', '7');
+      await ask('a red apple');
+      await page.locator('.waiting img').waitFor();
+      const first = digest((await page.getAttribute('.waiting img', 'src')) ?? '');
+      letOn();
+      await finished();
+      return { first, all: await digests() };
+    };
+    await page.click('summary');
+    expect(await page.locator('#decoder option').allTextContents()).toEqual(['vqgan', 'preview']);
+    const ways = ['automatic', 'vqgan', 'preview', 'nothing'];
+    expect(await page.locator('#partial_decoder option').allTextContents()).toEqual(ways);
+    const usual = await draw();
+    await choose('partial_decoder', 'vqgan');
+    const slow = await draw();
+    expect(slow.first).not.toBe(usual.first);
+    expect(slow.all).toEqual(usual.all);
+    await choose('partial_decoder', 'automatic');
+    await choose('decoder', 'preview');
+    const quick = await draw();
+    expect(quick.first).toBe(usual.first);
+    expect(quick.all).not.toEqual(usual.all);
+
+    const other = await open(page.url());
+    await other.locator('#decoder option').nth(1).waitFor({ state: 'attached' });
+    expect(await other.inputValue('#decoder')).toBe('preview');
+    await other.close();
+
+    switches.before = () => undefined;
+    await choose('partial_decoder', 'nothing');
+    const calls = door.preview.switches.calls;
+    await ask('a red apple');
+    await finished();
+    expect(await digests()).toEqual(quick.all);
+    expect(door.preview.switches.calls).toBe(calls + 1); // the pictures themselves
+  });
+
+  it('offers no choice where there is one decoder', async () => {
+    const [embedding, sampler] = [door.embedding.address, door.samplers[0]!.address];
+    const only = `vqgan=${door.decoders[0]!.address}`;
+    const { gateway } = await startQuietGateway({ embedding, sampler, decoders: only });
+    try {
+      await page.close();
+      page = await open(`http://127.0.0.1:${gateway.httpPort}`);
+      await page.locator('#decoder option').waitFor({ state: 'attached' });
+      await page.click('summary');
+      expect(await page.locator('#size').isVisible()).toBe(true);
+      expect(await page.locator('#decoder').isVisible()).toBe(false);
+      expect(await page.locator('#partial_decoder').isVisible()).toBe(false);
+    } finally {
+      await gateway.close();
+    }
   });
 
   it('fits a phone, in both colour schemes', async () => {

@@ -9,7 +9,7 @@ import {
   type SettingSources,
   type SettingsOf,
 } from '@clip-gen/config';
-import { clientTlsSettings, serverTlsSettings } from '@clip-gen/service';
+import { clientTlsSettings, logFormatSetting, serverTlsSettings } from '@clip-gen/service';
 import { MAX_CANDIDATES } from './generation-request.ts';
 
 /** Names of letters, digits, `.`, `_` and `-`, so that they can stand behind the model's name and a colon. */
@@ -134,7 +134,7 @@ export const GATEWAY_SETTINGS = defineSettings('gateway', {
     default: 'info',
     description: 'Least level that is logged.',
   }),
-  logFormat: choice({ values: ['json', 'pretty'], default: 'json', description: 'JSON lines, or for eyes.' }),
+  logFormat: logFormatSetting(),
 });
 
 export type GatewaySettings = SettingsOf<typeof GATEWAY_SETTINGS>;

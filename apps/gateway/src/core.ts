@@ -1,4 +1,4 @@
-import type { Logger, Metrics } from '@clip-gen/telemetry';
+import type { Logger, MetricsText } from '@clip-gen/telemetry';
 import type { ApiKeys } from './api-keys.ts';
 import type { GatewaySettings } from './config.ts';
 import type { GatewayMetrics } from './gateway-metrics.ts';
@@ -15,8 +15,8 @@ export interface Core {
   readonly generator: Generator;
   readonly embedder: TextEmbedder;
   readonly logger: Logger;
-  /** All metrics of the process. */
-  readonly metrics: Metrics;
+  /** What `/metrics` shows. */
+  readonly shownMetrics: MetricsText;
   readonly gatewayMetrics: GatewayMetrics;
   /** What a request may ask for now. */
   limits(): RequestLimits;

@@ -1,7 +1,7 @@
 import { ImageGenerationDefinition } from '@clip-gen/contracts';
-import { readClientTls, readTls, type Running } from '@clip-gen/service';
+import { readClientTls, readTls, refuseTakenAddresses, type Running, type ServiceDeps } from '@clip-gen/service';
 import { serve, startServer, WorkQueue, type GrpcServer } from '@clip-gen/serving';
-import { createLogger, Metrics, startMetricsServer, type Logger } from '@clip-gen/telemetry';
+import { createLogger, Metrics, startMetricsServer, type MetricsText } from '@clip-gen/telemetry';
 import { ApiKeys } from './api-keys.ts';
 import type { GatewaySettings } from './config.ts';
 import type { Core } from './core.ts';
@@ -15,6 +15,15 @@ import { TextEmbedder } from './pipeline/text-embedder.ts';
 /** A running gateway: `port` is that of gRPC. */
 export interface RunningGateway extends Running {
   readonly httpPort: number;
+  readonly metricsPort: number;
+}
+
+/** What a program gives the gateway that runs it beside other services. */
+export interface GatewayDeps extends ServiceDeps {
+  /** What `/metrics` shows; the gateway's own metrics unless given. */
+  readonly shownMetrics?: MetricsText;
+  /** Addresses of services in this same process: they are called without TLS, whatever the settings say. */
+  readonly inProcess?: readonly string[];
 }
 
 /** Requests are small: a prompt of 1,000 characters and numbers. */
@@ -29,13 +38,13 @@ const LAST_WORDS_MS = 500;
  *
  * @throws invalid_argument for settings that cannot be used; unavailable when an address cannot be had
  */
-export async function startGateway(
-  settings: GatewaySettings,
-  deps: { readonly logger?: Logger } = {},
-): Promise<RunningGateway> {
+export async function startGateway(settings: GatewaySettings, deps: GatewayDeps = {}): Promise<RunningGateway> {
   const { logger = createLogger({ service: 'gateway', level: settings.logLevel, format: settings.logFormat }) } = deps;
   const [tls, peerTls] = await Promise.all([readTls(settings), readClientTls(settings)]);
-  const metrics = new Metrics();
+  const { httpAddress, address, metricsAddress } = settings;
+  await refuseTakenAddresses({ httpAddress, address, metricsAddress });
+  const { metrics = new Metrics(), inProcess = [] } = deps;
+  const { shownMetrics = metrics } = deps;
   const opened: (() => Promise<unknown>)[] = []; // closed in reverse
   const free = async (): Promise<void> => {
     for (const close of opened.splice(0).reverse()) await close();
@@ -46,11 +55,11 @@ export async function startGateway(
   const onChange = (): void => {
     if (ready()) grpc?.setServing(true);
   };
-  const peers = new Peers(settings, { logger, metrics, onChange, ...(peerTls && { tls: peerTls }) });
+  const peers = new Peers(settings, { logger, metrics, onChange, inProcess, ...(peerTls && { tls: peerTls }) });
   opened.push(() => Promise.resolve(peers.close()));
   try {
-    const core = assemble(settings, { peers, logger, metrics, ready, draining: () => draining });
-    const metricsServer = await startMetricsServer({ address: settings.metricsAddress, metrics, ready });
+    const core = assemble(settings, metrics, { peers, logger, shownMetrics, ready, draining: () => draining });
+    const metricsServer = await startMetricsServer({ address: settings.metricsAddress, metrics: shownMetrics, ready });
     opened.push(() => metricsServer.close());
     const server = await startServer({
       name: 'gateway',
@@ -102,9 +111,10 @@ export async function startGateway(
 
 function assemble(
   settings: GatewaySettings,
-  given: Pick<Core, 'peers' | 'logger' | 'metrics' | 'ready' | 'draining'>,
+  metrics: Metrics,
+  given: Pick<Core, 'peers' | 'logger' | 'shownMetrics' | 'ready' | 'draining'>,
 ): Core {
-  const { peers, logger, metrics } = given;
+  const { peers, logger } = given;
   const gatewayMetrics = new GatewayMetrics(metrics);
   const { maxInFlight: concurrency, maxWaiting, defaultCandidates, maxCandidates, requestTimeoutMs } = settings;
   const generator = new Generator({

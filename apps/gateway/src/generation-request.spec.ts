@@ -31,6 +31,7 @@ describe('a request', () => {
       sampling: {},
       decoder: 'vqgan',
       partials: 0,
+      partialDecoder: undefined,
       encoding: { format: 'png' },
     });
     expect(check({}).seed).not.toBe(seed);
@@ -38,14 +39,16 @@ describe('a request', () => {
 
   it('keeps what is given, at the bounds', () => {
     const given = { n: 10, candidates: 64, seed: 2n ** 53n - 1n, temperature: 10, topK: 512, topP: 1, guidance: 50 };
-    expect(check({ ...given, decoder: 'preview', partials: 3 })).toMatchObject({
+    expect(check({ ...given, decoder: 'preview', partials: 3, partialDecoder: 'vqgan' })).toMatchObject({
       pictures: 10,
       candidates: 64,
       seed: 2 ** 53 - 1,
       sampling: { temperature: 10, topK: 512, topP: 1, guidance: 50 },
       decoder: 'preview',
       partials: 3,
+      partialDecoder: 'vqgan',
     });
+    expect(check({ partialDecoder: '' }).partialDecoder).toBeUndefined();
     expect(check({ prompt: '🍎'.repeat(1000) }).prompt).toHaveLength(2000);
     expect(check({ seed: 0, temperature: 0, guidance: 0 })).toMatchObject({ seed: 0 });
   });
@@ -66,6 +69,7 @@ describe('a request', () => {
     [{ guidance: 51 }, 'sampling.guidance', 'sampling.guidance must be in [0, 50]; got 51'],
     [{ partials: 4 }, 'partial_images', 'partial_images must be an integer in [0, 3]; got 4'],
     [{ decoder: 'other' }, 'decoder', 'decoder must be one of vqgan, preview; got "other"'],
+    [{ partialDecoder: 'x' }, 'partial_decoder', 'partial_decoder must be one of vqgan, preview; got "x"'],
   ])('is refused %#', (draft, field, message) => {
     expect(() => check(draft)).toThrow(expect.objectContaining({ code: 'invalid_argument', field, message }));
   });

@@ -24,6 +24,7 @@ export interface RequestDraft extends Sampling {
   readonly seed?: number | bigint;
   readonly decoder?: string;
   readonly partials?: number;
+  readonly partialDecoder?: string;
   readonly encoding: PictureEncoding;
 }
 
@@ -40,6 +41,8 @@ export interface GenerationRequest {
   readonly decoder: string;
   /** Partial pictures of the first candidate, in [0, 3]. */
   readonly partials: number;
+  /** Who makes them; undefined: the preview of `decoder` where there is one, else `decoder`. */
+  readonly partialDecoder: string | undefined;
   readonly encoding: PictureEncoding;
 }
 
@@ -86,9 +89,13 @@ export function checkRequest(draft: RequestDraft, limits: RequestLimits, names: 
   integer(names.partials, partials, 0, MAX_PARTIALS);
   const seed = checkSeed(names.seed, draft.seed);
   const sampling = checkSampling(draft, names, limits.codebookSize);
-  const decoder = draft.decoder || decoders[0]!;
-  if (!decoders.includes(decoder)) throw invalidField(names.decoder, `one of ${decoders.join(', ')}`, decoder);
-  return { prompt, pictures: n, candidates, seed, sampling, decoder, partials, encoding };
+  const known = (name: string, decoder: string): string => {
+    if (!decoders.includes(decoder)) throw invalidField(name, `one of ${decoders.join(', ')}`, decoder);
+    return decoder;
+  };
+  const decoder = known(names.decoder, draft.decoder || decoders[0]!);
+  const partialDecoder = draft.partialDecoder ? known(names.partialDecoder, draft.partialDecoder) : undefined;
+  return { prompt, pictures: n, candidates, seed, sampling, decoder, partials, partialDecoder, encoding };
 }
 
 /**

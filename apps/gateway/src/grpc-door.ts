@@ -26,6 +26,7 @@ export const CONTRACT_FIELDS: FieldNames = {
   guidance: 'sampling.guidance',
   decoder: 'decoder',
   partials: 'partial_images',
+  partialDecoder: 'partial_decoder',
 };
 
 /** The service ImageGeneration: the same pipeline as REST, for gRPC. */
@@ -49,10 +50,10 @@ export function imageGeneration(core: Core): ImageGenerationServiceImplementatio
 }
 
 function readRequest(message: GenerateRequest, core: Core): GenerationRequest {
-  const { prompt, n, candidates, seed, sampling, decoder, partialImages, compression } = message;
+  const { prompt, n, candidates, seed, sampling, decoder, partialImages, partialDecoder, compression } = message;
   const format = readImageFormat(message.format, 'format');
   const draft = {
-    ...{ prompt, n, candidates, seed, decoder, ...sampling },
+    ...{ prompt, n, candidates, seed, decoder, partialDecoder, ...sampling },
     partials: partialImages,
     encoding: { format, quality: compressionQuality(format, compression, 'compression') },
   };

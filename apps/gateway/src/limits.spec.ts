@@ -250,7 +250,7 @@ it('says which address cannot be had, and leaves nothing open', async () => {
   for (const door of ['http-address', 'address', 'metrics-address']) {
     await expect(startQuietGateway(NOBODY, [`--${door}=127.0.0.1:${port}`])).rejects.toMatchObject({
       code: 'unavailable',
-      message: expect.stringContaining(`cannot listen on 127.0.0.1:${port}`),
+      message: expect.stringContaining(`cannot listen on --${door} 127.0.0.1:${port}: the port is in use`),
     });
   }
 });

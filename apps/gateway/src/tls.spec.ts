@@ -86,9 +86,9 @@ it('lets in only clients with a certificate, where told to', async () => {
 it('says which file is missing or wrong', async () => {
   const nobody = { embedding: '127.0.0.1:9', sampler: '127.0.0.1:9', decoders: 'vqgan=127.0.0.1:9' };
   const start = (...flags: string[]): Promise<unknown> => startQuietGateway(nobody, flags);
-  await expect(start(`--tls-cert=${path('server.pem')}`)).rejects.toThrow('tlsKey must be given with tlsCert');
-  await expect(start(`--peer-name=${NAME}`)).rejects.toThrow('peerCa must be given with');
+  await expect(start(`--tls-cert=${path('server.pem')}`)).rejects.toThrow('--tls-key must be given with --tls-cert');
+  await expect(start(`--peer-name=${NAME}`)).rejects.toThrow('--peer-ca must be given with');
   await expect(start(`--peer-ca=${path('nothing.pem')}`)).rejects.toMatchObject({ code: 'not_found' });
   const mixed = start(`--tls-cert=${path('server.pem')}`, `--tls-key=${path('client.key')}`);
-  await expect(mixed).rejects.toThrow(/^tls must be PEM certificates with their keys/);
+  await expect(mixed).rejects.toThrow(/tls must be PEM certificates with their keys/);
 });

@@ -9,9 +9,8 @@ import {
   TokenSampler,
   validateRequest,
 } from '@clip-gen/generation';
-import { startService, type Running } from '@clip-gen/service';
+import { startService, type Running, type ServiceDeps } from '@clip-gen/service';
 import { serve, WorkQueue } from '@clip-gen/serving';
-import type { Logger } from '@clip-gen/telemetry';
 import type { SamplerSettings } from './config.ts';
 import { SamplerMetrics } from './sampler-metrics.ts';
 import { samplerService } from './sampler-service.ts';
@@ -21,7 +20,7 @@ import { samplerService } from './sampler-service.ts';
  *
  * @throws not_found, data_corrupt or failed_precondition for a model that cannot be served; what `startService` throws
  */
-export function startSampler(settings: SamplerSettings, deps: { readonly logger?: Logger } = {}): Promise<Running> {
+export function startSampler(settings: SamplerSettings, deps: ServiceDeps = {}): Promise<Running> {
   const { provider, threads, maxGrids, bufferTokens, stallMs, concurrency, queueLimit } = settings;
   return startService({
     name: 'transformer-sampler',

@@ -1,6 +1,7 @@
 export { describeSettings, helpText, settingsTable } from './describe-settings.ts';
 export { nearestName } from './nearest-name.ts';
 export { parseAddress, type HostPort } from './parse-address.ts';
+export { readInteger, readNumber } from './read-number.ts';
 export { asksForHelp, readSettings, type SettingSources } from './read-settings.ts';
 export {
   address,

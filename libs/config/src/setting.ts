@@ -1,5 +1,6 @@
 import { invalidArgument } from '@clip-gen/errors';
 import { parseAddress } from './parse-address.ts';
+import { readInteger, readNumber } from './read-number.ts';
 
 /** One value that a program can be told, with everything that parsing, help and documentation need. */
 export interface Setting<T> {
@@ -54,17 +55,17 @@ export function flag(options: SettingOptions<boolean>): Setting<boolean> {
 
 /** A whole number in [min, max], in decimal digits. */
 export function integer(options: SettingOptions<number> & { readonly min: number; readonly max: number }) {
-  return numeric(options, /^-?\d{1,16}$/, 'an integer');
+  return numeric(options, readInteger, 'an integer');
 }
 
 /** A decimal number in [min, max]. */
 export function number(options: SettingOptions<number> & { readonly min: number; readonly max: number }) {
-  return numeric(options, /^-?\d+(\.\d+)?(e-?\d+)?$/i, 'a number');
+  return numeric(options, readNumber, 'a number');
 }
 
 function numeric(
   options: SettingOptions<number> & { readonly min: number; readonly max: number },
-  pattern: RegExp,
+  read: (text: string, least: number, most: number) => number | undefined,
   noun: string,
 ): Setting<number> {
   const { min, max, ...rest } = options;
@@ -75,8 +76,8 @@ function numeric(
     bare: false,
     repeatable: false,
     parse(text, name) {
-      const value = pattern.test(text) ? Number(text) : NaN;
-      if (value >= min && value <= max) return value;
+      const value = read(text, min, max);
+      if (value !== undefined) return value;
       throw invalidArgument(name, `${noun} in [${min}, ${max}]`, text);
     },
     format: String,

@@ -5,11 +5,13 @@ import { lpips } from '@clip-gen/losses';
 import { Scope, type ParameterSpec } from '@clip-gen/nn';
 import {
   decodeLatents,
+  decodePreview,
   encodeLatents,
   gridSide,
   latentRows,
   lookUp,
   nearestCodes,
+  type PreviewConfig,
   type VqganConfig,
 } from '@clip-gen/vqgan';
 
@@ -21,8 +23,7 @@ function parametersOf(build: (graph: GraphBuilder, scope: Scope) => void): reado
   return scope.specs;
 }
 
-/** Parameters of both towers of a CLIP model, by name and shape. */
-/** Of both towers and the temperature. */
+/** Parameters of a CLIP's two towers and its temperature, by name and shape. */
 export function clipParameters(config: ClipConfig): readonly ParameterSpec[] {
   const { imageSize } = config.vision;
   return parametersOf((graph, scope) => {
@@ -32,8 +33,7 @@ export function clipParameters(config: ClipConfig): readonly ParameterSpec[] {
   });
 }
 
-/** Parameters of a VQGAN without its discriminator, by name and shape. */
-/** Of encoder, quantiser and decoder, without a discriminator. */
+/** Parameters of a VQGAN's encoder, quantiser and decoder, without a discriminator, by name and shape. */
 export function vqganParameters(config: VqganConfig): readonly ParameterSpec[] {
   const { imageSize } = config;
   const side = gridSide(config);
@@ -44,12 +44,18 @@ export function vqganParameters(config: VqganConfig): readonly ParameterSpec[] {
   });
 }
 
-/** Parameters of a conditional transformer, by name and shape. */
-/** Of the conditional transformer. */
+/** Parameters of the conditional transformer, by name and shape. */
 export function gptParameters(config: GptConfig): readonly ParameterSpec[] {
   return parametersOf((graph, scope) => {
     const condition = graph.input('condition', 'float32', [1, config.conditionSize]);
     predictTokens(scope, config, condition, graph.input('previous', 'int64', [1, config.tokens - 1]));
+  });
+}
+
+/** Parameters of a preview decoder, by name and shape. */
+export function previewParameters(config: PreviewConfig): readonly ParameterSpec[] {
+  return parametersOf((graph, scope) => {
+    decodePreview(scope, config, graph.input('tokens', 'int64', [1, config.gridSize ** 2]));
   });
 }
 

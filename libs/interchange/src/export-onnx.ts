@@ -1,8 +1,9 @@
-import { open, rename, rm, writeFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
 import { encodeModel, type ExternalLocation } from '@clip-gen/graph';
 import { ModelProto, TensorProto_DataLocation } from '@clip-gen/onnx-proto';
+import { writeBytes, writeWhole } from '@clip-gen/whole-file';
 import { exportedGraph, type ExportedGraph } from './exported-graphs.ts';
 import type { ModelFolder } from './model-folder.ts';
 
@@ -53,8 +54,8 @@ export async function exportOnnx(model: ModelFolder, path: string, options: Onnx
   };
   const encoded = encodeModel(graph, { parameters: place });
   if (external) {
-    await writeWhole(`${path}.data`, (temporary) => writeData(model, places, temporary));
-    await writeWhole(path, (temporary) => writeFile(temporary, encoded));
+    await writeWhole(`${path}.data`, (file) => writeData(model, places, file));
+    await writeWhole(path, (file) => writeBytes(file, encoded));
     return { graph: graph.name, files: [path, `${path}.data`], bytes: encoded.length + end };
   }
   if (end > MAX_STANDALONE_BYTES) {
@@ -62,7 +63,7 @@ export async function exportOnnx(model: ModelFolder, path: string, options: Onnx
     throw new ClipGenError('failed_precondition', `${path}: ${problem}; take --external`);
   }
   const whole = await embedded(model, encoded);
-  await writeWhole(path, (temporary) => writeFile(temporary, whole));
+  await writeWhole(path, (file) => writeBytes(file, whole));
   return { graph: graph.name, files: [path], bytes: whole.length };
 }
 
@@ -71,18 +72,13 @@ interface Place {
   readonly byteOffset: number;
 }
 
-async function writeData(model: ModelFolder, places: readonly Place[], path: string): Promise<void> {
-  const file = await open(path, 'wx');
-  try {
-    for (const { name, byteOffset } of places) {
-      const bytes = await readBytes(model, name);
-      for (let done = 0; done < bytes.length;) {
-        done += (await file.write(bytes, done, Math.min(2 ** 30, bytes.length - done), byteOffset + done)).bytesWritten;
-      }
-    }
-    await file.sync();
-  } finally {
-    await file.close();
+async function writeData(model: ModelFolder, places: readonly Place[], file: FileHandle): Promise<void> {
+  let end = 0;
+  for (const { name, byteOffset } of places) {
+    await writeBytes(file, new Uint8Array(byteOffset - end)); // up to the next alignment
+    const bytes = await readBytes(model, name);
+    await writeBytes(file, bytes);
+    end = byteOffset + bytes.length;
   }
 }
 
@@ -101,16 +97,4 @@ async function embedded(model: ModelFolder, encoded: Uint8Array): Promise<Uint8A
 async function readBytes({ weights }: ModelFolder, name: string): Promise<Uint8Array> {
   const { data } = await weights.read(name);
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-}
-
-/** Under a temporary name, then renamed: the path holds the old file or the whole new one. */
-async function writeWhole(path: string, write: (temporary: string) => Promise<void>): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    await write(temporary);
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    throw cause;
-  }
 }

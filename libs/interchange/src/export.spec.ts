@@ -5,11 +5,12 @@ import { createSession } from '@clip-gen/runtime';
 import { readSafetensors } from '@clip-gen/safetensors';
 import { tensor, type Tensor } from '@clip-gen/tensor';
 import { expectTensor, temporaryFolder } from '@clip-gen/testing';
+import type { PreviewConfig } from '@clip-gen/vqgan';
 import { openTorchCheckpoint, stateDict } from '@clip-gen/torch-checkpoint';
 import { beforeAll, expect, it } from 'vitest';
 import { exportOnnx } from './export-onnx.ts';
 import { exportTorch } from './export-torch.ts';
-import { EXPORTED_GRAPHS, type ExportedGraph } from './exported-graphs.ts';
+import type { ExportedGraph } from './exported-graphs.ts';
 import { importCheckpoint } from './import-checkpoint.ts';
 import { openModelFolder } from './model-folder.ts';
 
@@ -37,13 +38,25 @@ const CONFIGS: ModelConfigs = {
   },
   gpt: { model: 'gpt', tokens: 4, vocabularySize: 12, conditionSize: 8, width: 16, layers: 2, heads: 2 },
 };
-type Part = keyof ModelConfigs;
+const PREVIEW: PreviewConfig = {
+  model: 'preview',
+  gridSize: 2,
+  codebookSize: 12,
+  codeSize: 4,
+  channels: [6, 5],
+  blocks: [1, 0],
+  patchSize: 2,
+};
+type Part = keyof ModelConfigs | 'preview';
+const configOf = (part: Part): object => (part === 'preview' ? PREVIEW : CONFIGS[part]);
 
 let folder: string;
 const model = (dtype: string): string => join(folder, dtype);
 beforeAll(async () => {
   folder = await temporaryFolder();
-  for (const dtype of ['float32', 'float16'] as const) await writeRandomModel(model(dtype), CONFIGS, { dtype });
+  for (const dtype of ['float32', 'float16'] as const) {
+    await writeRandomModel(model(dtype), CONFIGS, { dtype, preview: PREVIEW });
+  }
 });
 
 async function runOnnx(path: string, feeds: Record<string, Tensor>): Promise<Tensor> {
@@ -65,17 +78,17 @@ const ids = (shape: number[]): Tensor => {
     BigInt64Array.from({ length: count }, (_, i) => BigInt((5 * i) % 12)),
   );
 };
-const FEEDS: Readonly<Partial<Record<ExportedGraph, () => Record<string, Tensor>>>> = {
-  image: () => ({ pixels: ones([2, 3, 8, 8]) }),
-  text: () => ({ tokens: ids([2, 8]) }),
-  decoder: () => ({ tokens: ids([2, 4]) }),
-  encoder: () => ({ pixels: ones([2, 3, 8, 8]) }),
-  logits: () => ({ condition: ones([2, 8]), previous: ids([2, 3]) }),
-};
+const FEEDS: readonly [Part, ExportedGraph, () => Record<string, Tensor>][] = [
+  ['clip', 'image', () => ({ pixels: ones([2, 3, 8, 8]) })],
+  ['clip', 'text', () => ({ tokens: ids([2, 8]) })],
+  ['vqgan', 'decoder', () => ({ tokens: ids([2, 4]) })],
+  ['vqgan', 'encoder', () => ({ pixels: ones([2, 3, 8, 8]) })],
+  ['gpt', 'logits', () => ({ condition: ones([2, 8]), previous: ids([2, 3]) })],
+  ['preview', 'decoder', () => ({ tokens: ids([2, 4]) })],
+];
 
-it.each(Object.entries(FEEDS))('%s.onnx computes the same with its weights inside and beside', async (name, feeds) => {
-  const graph = name as ExportedGraph;
-  const part = Object.entries(EXPORTED_GRAPHS).find(([, graphs]) => (graphs as readonly string[]).includes(name))![0];
+it.each(FEEDS)('%s: %s.onnx computes the same with its weights inside and beside', async (part, graph, feeds) => {
+  const name = `${part}-${graph}`;
   for (const dtype of ['float32', 'float16']) {
     const opened = await openModelFolder(join(model(dtype), part));
     const inside = join(folder, `${name}-${dtype}.onnx`);
@@ -109,9 +122,12 @@ it('refuses a graph of another network and a folder that is no model', async () 
   await opened.weights.close();
   const other = join(folder, 'other');
   await mkdir(other);
-  await expect(openModelFolder(other)).rejects.toMatchObject({ code: 'not_found' });
+  await expect(openModelFolder(other)).rejects.toMatchObject({
+    code: 'not_found',
+    message: `${join(other, 'config.json')} does not exist; name a folder with config.json and model.safetensors, such as my-model/vqgan`,
+  });
   await writeFile(join(other, 'config.json'), '{"model": "bert"}');
-  await expect(openModelFolder(other)).rejects.toThrow('model must be "clip", "vqgan" or "gpt"; got "bert"');
+  await expect(openModelFolder(other)).rejects.toThrow('model must be "clip", "vqgan", "gpt" or "preview"; got "bert"');
 });
 
 it('says of a quantised folder what to export instead', async () => {
@@ -129,6 +145,7 @@ it.each<[Part, string | undefined]>([
   ['clip', undefined],
   ['vqgan', 'model'],
   ['gpt', 'model'],
+  ['preview', 'model'],
 ])('%s goes to PyTorch and back without a change', async (part, entry) => {
   for (const dtype of ['float32', 'float16']) {
     const source = join(model(dtype), part);
@@ -137,15 +154,50 @@ it.each<[Part, string | undefined]>([
     const report = await exportTorch(opened, path);
     await opened.weights.close();
     expect(report.entry).toBe(entry);
-    expect(report.notes.length).toBe({ clip: 1, vqgan: 3, gpt: 0 }[part]);
+    expect(report.notes.length).toBe({ clip: 1, vqgan: 3, gpt: 0, preview: 0 }[part]);
     const out = join(folder, `${part}-${dtype}-back`);
     const { config } = await importCheckpoint(part, path, out, { config: join(source, 'config.json') });
-    expect(config).toEqual(CONFIGS[part]);
+    expect(config).toEqual(configOf(part));
     expect(await readSafetensors(join(out, 'model.safetensors'))).toEqual(
       await readSafetensors(join(source, 'model.safetensors')),
     );
     await expect(importCheckpoint(part, path, out)).rejects.toThrow('holds a model already');
+    const file = join(source, 'config.json');
+    await expect(importCheckpoint(part, path, file, { config: file })).rejects.toThrow(
+      `the folder ${file} cannot be made: a file of that name is there; name another`,
+    );
   }
+});
+
+it("tells a preview decoder's sizes from its weights and the pictures' side", async () => {
+  const checkpoint = join(folder, 'preview-float32.pt');
+  const { config, notes } = await importCheckpoint('preview', checkpoint, join(folder, 'preview-told'), {
+    imageSize: 8,
+  });
+  expect({ config, notes }).toEqual({ config: PREVIEW, notes: [] });
+  const untold = await importCheckpoint('preview', checkpoint, join(folder, 'preview-untold'));
+  expect(untold.config).toEqual({ ...PREVIEW, gridSize: 64 });
+  expect(untold.notes).toEqual(['pictures: 256x256; --image-size says otherwise']);
+  const refused = (file: string, options: object): Promise<unknown> =>
+    importCheckpoint('preview', join(folder, file), join(folder, 'preview-refused'), options);
+  await expect(refused('preview-float32.pt', { imageSize: 10 })).rejects.toThrow(
+    "--image-size must be a multiple of 4, the side of a token's pixels; got 10",
+  );
+  await expect(refused('vqgan-float32.pt', {})).rejects.toThrow("is no preview decoder of clip-gen's");
+});
+
+it('names the networks of a whole model', async () => {
+  const whole = model('float32');
+  const parts = ['clip', 'vqgan', 'gpt', 'preview'].map((part) => join(whole, part)).join(', ');
+  await expect(openModelFolder(whole)).rejects.toMatchObject({
+    code: 'not_found',
+    message: `${whole} holds several networks; name one of them: ${parts}`,
+  });
+  // A configuration of its own that cannot be read is told as such.
+  const broken = join(folder, 'broken');
+  await mkdir(join(broken, 'gpt'), { recursive: true });
+  for (const at of ['config.json', join('gpt', 'config.json')]) await writeFile(join(broken, at), '{');
+  await expect(openModelFolder(broken)).rejects.toThrow(new RegExp(`^${join(broken, 'config.json')} `));
 });
 
 it("gives the GPT its masks, which the reference's classes ask for", async () => {

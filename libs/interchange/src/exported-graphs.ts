@@ -5,11 +5,13 @@ import { GraphBuilder } from '@clip-gen/graph';
 import { Scope } from '@clip-gen/nn';
 import {
   decodeLatents,
+  decodePreview,
   encodeLatents,
   gridSide,
   latentRows,
   lookUp,
   nearestCodes,
+  type PreviewConfig,
   type VqganConfig,
 } from '@clip-gen/vqgan';
 import type { ModelConfig } from './model-folder.ts';
@@ -19,7 +21,8 @@ export const EXPORTED_GRAPHS = {
   clip: ['image', 'text'],
   vqgan: ['decoder', 'encoder'],
   gpt: ['logits', 'step'],
-} as const satisfies Record<ModelConfig['model'], readonly [string, string]>;
+  preview: ['decoder'],
+} as const satisfies Record<ModelConfig['model'], readonly [string, ...string[]]>;
 
 /** Names of all of them. */
 export type ExportedGraph = (typeof EXPORTED_GRAPHS)[ModelConfig['model']][number];
@@ -36,6 +39,8 @@ export type ExportedGraph = (typeof EXPORTED_GRAPHS)[ModelConfig['model']][numbe
  * | `logits`  | `condition` float32 (B, E), `previous` int64 (B, T−1)     | `logits` float32 (B, T, K)                   |
  * | `step`    | one token and the keys and values before it, see libs/gpt | `logits` float32 (B, K), the cache           |
  *
+ * `decoder` is that of a VQGAN or of a preview decoder, which takes and gives the same.
+ *
  * @throws invalid_argument when the network has no such graph
  */
 export function exportedGraph(config: ModelConfig, name: ExportedGraph | undefined): GraphBuilder {
@@ -49,6 +54,8 @@ export function exportedGraph(config: ModelConfig, name: ExportedGraph | undefin
       return clipGraph(graph, scope, config, chosen === 'image');
     case 'vqgan':
       return vqganGraph(graph, scope, config, chosen === 'encoder');
+    case 'preview':
+      return previewGraph(graph, scope, config);
     case 'gpt':
       return chosen === 'step' ? decodeStepGraph(config).graph : logitsGraph(graph, scope, config);
   }
@@ -72,6 +79,12 @@ function vqganGraph(graph: GraphBuilder, scope: Scope, config: VqganConfig, enco
     const tokens = graph.input('tokens', 'int64', ['B', side * side]);
     graph.output('pixels', decodeLatents(scope, config, lookUp(scope, config, tokens, side)));
   }
+  return graph;
+}
+
+function previewGraph(graph: GraphBuilder, scope: Scope, config: PreviewConfig): GraphBuilder {
+  const tokens = graph.input('tokens', 'int64', ['B', config.gridSize ** 2]);
+  graph.output('pixels', decodePreview(scope, config, tokens));
   return graph;
 }
 

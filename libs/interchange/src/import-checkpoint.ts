@@ -1,4 +1,4 @@
-import { access, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { clipConfigSchema } from '@clip-gen/clip';
 import { ClipGenError } from '@clip-gen/errors';
@@ -6,22 +6,30 @@ import { gptConfigSchema } from '@clip-gen/gpt';
 import type { ParameterSpec } from '@clip-gen/nn';
 import { writeSafetensorsFrom, type TensorSource } from '@clip-gen/safetensors';
 import type { DType } from '@clip-gen/tensor';
-import { vqganConfigSchema } from '@clip-gen/vqgan';
+import { previewConfigSchema, previewSide, vqganConfigSchema } from '@clip-gen/vqgan';
+import { makeFolder, writeWhole } from '@clip-gen/whole-file';
 import type { z } from 'zod';
 import { readClip } from './clip-layouts.ts';
 import { clipHints, type ClipHints } from './clip-sizes.ts';
-import { clipParameters, gptParameters, lpipsParameters, vqganParameters } from './expected-parameters.ts';
+import {
+  clipParameters,
+  gptParameters,
+  lpipsParameters,
+  previewParameters,
+  vqganParameters,
+} from './expected-parameters.ts';
 import { checkedConfig, Shapes, type ForeignModel } from './foreign-model.ts';
 import { readGpt } from './gpt-layout.ts';
 import { planImport, type ImportPlan } from './import-plan.ts';
 import { readLpips } from './lpips-layout.ts';
+import { readPreview } from './preview-layout.ts';
 import { converted, transformed, type WeightType } from './rule.ts';
 import { readSettings, type Settings } from './settings.ts';
 import { readVqgan } from './vqgan-layouts.ts';
 import { openWeights, weightsUnder, type WeightSource } from './weight-source.ts';
 
 /** The networks that can be imported. */
-export const IMPORTED_MODELS = ['clip', 'vqgan', 'gpt', 'lpips'] as const;
+export const IMPORTED_MODELS = ['clip', 'vqgan', 'gpt', 'preview', 'lpips'] as const;
 /** One of them. */
 export type ImportedModel = (typeof IMPORTED_MODELS)[number];
 
@@ -35,7 +43,7 @@ export interface ImportOptions {
   readonly heads?: number;
   /** CLIP's. */
   readonly activation?: 'quickGelu' | 'gelu';
-  /** Side of a VQGAN's pictures. */
+  /** Side of the pictures of a VQGAN or preview decoder. */
   readonly imageSize?: number;
   /** Default `keep`: float16 stays, everything else becomes float32. */
   readonly dtype?: WeightType | 'keep';
@@ -128,6 +136,12 @@ async function understand(kind: ImportedModel, source: WeightSource, options: Im
       const model = withConfig(readGpt(shapes, heads === undefined ? {} : { heads }), own);
       return { model, expected: gptParameters(model.config) };
     }
+    case 'preview': {
+      const own = ownConfig(previewConfigSchema, settings, kind);
+      const imageSize = options.imageSize ?? (own && previewSide(own));
+      const model = withConfig(readPreview(shapes, imageSize === undefined ? {} : { imageSize }), own);
+      return { model, expected: previewParameters(model.config) };
+    }
     case 'lpips': {
       const model = readLpips(shapes);
       return { model, expected: lpipsParameters(model.config.channels) };
@@ -219,14 +233,7 @@ async function write(out: string, source: WeightSource, plan: ImportPlan, config
     const { type, shape } = source.weights.get(from[0]!)!;
     return { name, dtype: type as DType, shape, load: () => source.read(from[0]!) };
   });
-  await mkdir(out, { recursive: true });
+  await makeFolder(out);
   await writeSafetensorsFrom(join(out, 'model.safetensors'), [...weights, ...extras], { format: 'pt' });
-  const temporary = join(out, `.config.json.${process.pid}.tmp`);
-  try {
-    await writeFile(temporary, `${JSON.stringify(config, null, 2)}\n`);
-    await rename(temporary, join(out, 'config.json'));
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    throw cause;
-  }
+  await writeWhole(join(out, 'config.json'), (file) => file.writeFile(`${JSON.stringify(config, null, 2)}\n`));
 }

@@ -1,17 +1,12 @@
-import { randomBytes } from 'node:crypto';
-import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { endianness } from 'node:os';
-import { basename, dirname, join } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
 import { bytesPerElement, elementCount, type DType, type Tensor } from '@clip-gen/tensor';
+import { writeBytes, writeWhole } from '@clip-gen/whole-file';
 import { bytesOf, carries, NAME_OF } from './dtype-names.ts';
 import { MAX_HEADER_BYTES, PREFIX_BYTES, shown } from './header.ts';
 
 /** The first tensor's alignment in the file: a cache line, so that a mapped file can be read with vector loads. */
 const ALIGN_BYTES = 64;
-
-/** Bytes of one write call; the system takes at most 2^31 - 1. */
-const CHUNK_BYTES = 2 ** 30;
 
 /** A tensor to be written that is loaded when its turn comes and let go after it. */
 export interface TensorSource {
@@ -60,26 +55,14 @@ export async function writeSafetensorsFrom(
   const sorted = [...sources].sort(byElementSizeThenName);
   const notes = Symbol.iterator in metadata ? [...metadata] : Object.entries(metadata);
   const header = headerOf(sorted, notes);
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
-  try {
-    const handle = await open(temporary, 'wx');
-    try {
-      await writeFully(handle, header);
-      for (const source of sorted) {
-        const whole = await source.load();
-        checkCarried(source, whole);
-        await writeFully(handle, bytesOf(whole.data));
-      }
-      await handle.sync();
-    } finally {
-      await handle.close();
+  await writeWhole(path, async (file) => {
+    await writeBytes(file, header);
+    for (const source of sorted) {
+      const whole = await source.load();
+      checkCarried(source, whole);
+      await writeBytes(file, bytesOf(whole.data));
     }
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    throw cause;
-  }
-  await syncFolder(dirname(path));
+  });
 }
 
 function byElementSizeThenName(a: TensorSource, b: TensorSource): number {
@@ -149,23 +132,4 @@ function wellFormed(argument: string, value: string): string {
     throw new ClipGenError('invalid_argument', `${argument} must be well-formed Unicode; got ${shown(value)}`);
   }
   return value;
-}
-
-async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  let done = 0;
-  while (done < bytes.length) {
-    const { bytesWritten } = await handle.write(bytes, done, Math.min(CHUNK_BYTES, bytes.length - done));
-    done += bytesWritten;
-  }
-}
-
-/** Makes the new name itself last through a power cut. Systems that cannot open folders do without. */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

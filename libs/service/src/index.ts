@@ -3,6 +3,7 @@ export { readClientTls, readTls } from './read-tls.ts';
 export { runService, type ServiceProgram } from './run-service.ts';
 export {
   clientTlsSettings,
+  logFormatSetting,
   serverTlsSettings,
   serviceSettings,
   type ServicePorts,
@@ -12,6 +13,8 @@ export {
   startService,
   type LoadedService,
   type Running,
+  type ServiceDeps,
   type ServiceHost,
   type ServiceOptions,
 } from './start-service.ts';
+export { refuseTakenAddresses } from './taken-addresses.ts';

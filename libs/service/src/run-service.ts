@@ -61,6 +61,7 @@ export async function runService<S extends Settings>(
   } catch (error) {
     if (!(error instanceof ClipGenError)) throw error;
     logger.error({ code: error.code, error: error.message }, 'cannot start');
+    process.stderr.write(`${program}: ${error.message}\n`); // for who waits for it, beside the log
     return 1;
   }
 }

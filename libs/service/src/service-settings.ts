@@ -1,10 +1,19 @@
 import { address, choice, integer, text } from '@clip-gen/config';
-import { LOG_LEVELS } from '@clip-gen/telemetry';
+import { LOG_FORMATS, LOG_LEVELS } from '@clip-gen/telemetry';
 
 /** Where a service listens unless told otherwise. */
 export interface ServicePorts {
   readonly address: number;
   readonly metricsAddress: number;
+}
+
+/** How a program logs. */
+export function logFormatSetting() {
+  return choice({
+    values: LOG_FORMATS,
+    default: 'auto',
+    description: 'JSON lines, or for eyes; auto: for eyes on a terminal, JSON elsewhere.',
+  });
 }
 
 /** What a server shows and demands: files for `readTls`. */
@@ -19,13 +28,16 @@ export function serverTlsSettings() {
   };
 }
 
-/** What a client of other services trusts and shows: files for `readClientTls`. */
-export function clientTlsSettings() {
+/**
+ * What a client of other services trusts and shows: files for `readClientTls`.
+ *
+ * @param whom the others, for the descriptions
+ */
+export function clientTlsSettings(whom = 'the services behind') {
   return {
     peerCa: text({
       default: '',
-      description:
-        'PEM file of the authority that signed the certificates of the services behind; empty: no TLS to them.',
+      description: `PEM file of the authority that signed the certificates of ${whom}; empty: no TLS to them.`,
     }),
     peerCert: text({ default: '', description: 'PEM file of the certificate shown to them, where they demand one.' }),
     peerKey: text({ default: '', description: 'PEM file of its private key.' }),
@@ -90,7 +102,7 @@ export function serviceSettings(ports: ServicePorts) {
       default: 'info',
       description: 'Least level that is logged.',
     }),
-    logFormat: choice({ values: ['json', 'pretty'], default: 'json', description: 'JSON lines, or for eyes.' }),
+    logFormat: logFormatSetting(),
   };
 }
 

@@ -1,14 +1,15 @@
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { defineSettings, readSettings } from '@clip-gen/config';
 import { ClipGenError } from '@clip-gen/errors';
+import { createLogger, Metrics } from '@clip-gen/telemetry';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { readTls } from './read-tls.ts';
+import { readClientTls, readTls } from './read-tls.ts';
 import { runService } from './run-service.ts';
 import { serviceSettings } from './service-settings.ts';
+import { refuseTakenAddresses } from './taken-addresses.ts';
 import { startService, type LoadedService, type Running } from './start-service.ts';
 
 const declared = defineSettings('a-service', serviceSettings({ address: 50_099, metricsAddress: 9099 }));
@@ -37,7 +38,7 @@ function recorded(failing?: 'load' | 'warmUp'): { readonly events: string[]; loa
   };
 }
 
-const status = async (port: number, path: string): Promise<number> =>
+const status = async (port: number | undefined, path: string): Promise<number> =>
   (await fetch(`http://127.0.0.1:${port}${path}`)).status;
 
 async function freePort(): Promise<number> {
@@ -62,6 +63,29 @@ describe('startService', () => {
     await service.close();
     expect(events).toEqual(['load', 'warmUp', 'close']);
     await expect(fetch(`http://127.0.0.1:${service.metricsPort}/healthz`)).rejects.toThrow();
+  });
+
+  it('logs and counts where it is told to, and opens no metrics port then', async () => {
+    const metrics = new Metrics({ process: false, service: 'one' });
+    const lines: string[] = [];
+    const logger = createLogger({ service: 'one', destination: { write: (line) => lines.push(line) } });
+    const port = await freePort();
+    const metricsAddress = `127.0.0.1:${port}`;
+    const { load } = recorded();
+    let given: unknown;
+    const service = await startService({
+      ...{ name: 'a-service', settings: { ...settings, metricsAddress }, logger, metrics },
+      load: (host) => {
+        given = host;
+        return load();
+      },
+    });
+    running.push(service);
+    expect(given).toEqual({ logger, metrics });
+    expect(service.metrics).toBe(metrics);
+    expect(service.metricsPort).toBeUndefined();
+    await expect(status(port, '/healthz')).rejects.toThrow();
+    expect(lines.at(-1)).toContain('"service":"one"');
   });
 
   it('is healthy but not ready while it loads', async () => {
@@ -92,15 +116,16 @@ describe('startService', () => {
     expect(events).toEqual(wanted);
   });
 
-  it('closes what was opened when its address cannot be had', async () => {
+  it('says that its address is taken before it loads', async () => {
     const first = await startService({ name: 'a-service', settings, load: recorded().load });
     running.push(first);
     const { events, load } = recorded();
     const taken = { ...settings, address: `127.0.0.1:${first.port}` };
     await expect(startService({ name: 'a-service', settings: taken, load })).rejects.toMatchObject({
       code: 'unavailable',
+      message: expect.stringContaining(`--address 127.0.0.1:${first.port}: the port is in use`),
     });
-    expect(events).toEqual(['load', 'close']);
+    expect(events).toEqual([]);
   });
 });
 
@@ -129,7 +154,7 @@ describe('runService', () => {
   });
 
   it('says why it cannot start, with all its settings before', async () => {
-    const { run, out } = program(() => Promise.reject(new ClipGenError('not_found', 'no model')));
+    const { run, out, error } = program(() => Promise.reject(new ClipGenError('not_found', 'no model')));
     expect(await run('--threads', '3')).toBe(1);
     const lines = out()
       .trim()
@@ -137,33 +162,92 @@ describe('runService', () => {
       .map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(lines[0]).toMatchObject({ service: 'a-service', msg: 'starting', settings: { threads: '3' } });
     expect(lines[1]).toMatchObject({ level: 'error', code: 'not_found', error: 'no model' });
+    expect(error()).toBe('a-service: no model\n');
   });
 });
 
 describe('readTls', () => {
+  const pem = (name: string): string =>
+    fileURLToPath(new URL(`../../serving/test-certificates/${name}`, import.meta.url));
+  const [tlsCert, tlsKey, tlsClientCa] = [pem('server.pem'), pem('server.key'), pem('authority.pem')];
+
   it('reads the files that are named, and nothing where none is', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'clip-gen-'));
-    try {
-      const [tlsCert, tlsKey, tlsClientCa] = ['cert', 'key', 'ca'].map((name) => join(folder, name)) as [
-        string,
-        string,
-        string,
-      ];
-      await Promise.all([tlsCert, tlsKey, tlsClientCa].map((path) => writeFile(path, `PEM of ${path}`)));
-      expect(await readTls({ tlsCert: '', tlsKey: '', tlsClientCa: '' })).toBeUndefined();
-      const both = await readTls({ tlsCert, tlsKey, tlsClientCa: '' });
-      expect(both).toEqual({ certificate: Buffer.from(`PEM of ${tlsCert}`), key: Buffer.from(`PEM of ${tlsKey}`) });
-      const all = await readTls({ tlsCert, tlsKey, tlsClientCa });
-      expect(all?.clientAuthority).toEqual(Buffer.from(`PEM of ${tlsClientCa}`));
-      await expect(readTls({ tlsCert, tlsKey: '', tlsClientCa: '' })).rejects.toThrow(
-        'tlsKey must be given with tlsCert',
-      );
-      await expect(readTls({ tlsCert: '', tlsKey, tlsClientCa: '' })).rejects.toThrow('tlsCert must be given with');
-      await expect(readTls({ tlsCert: `${tlsCert}x`, tlsKey, tlsClientCa: '' })).rejects.toMatchObject({
-        code: 'not_found',
-      });
-    } finally {
-      await rm(folder, { recursive: true });
-    }
+    expect(await readTls({ tlsCert: '', tlsKey: '', tlsClientCa: '' })).toBeUndefined();
+    const both = await readTls({ tlsCert, tlsKey, tlsClientCa: '' });
+    expect(both).toEqual({ certificate: await readFile(tlsCert), key: await readFile(tlsKey) });
+    const all = await readTls({ tlsCert, tlsKey, tlsClientCa });
+    expect(all?.clientAuthority).toEqual(await readFile(tlsClientCa));
+  });
+
+  it('says what is missing or wrong', async () => {
+    await expect(readTls({ tlsCert, tlsKey: '', tlsClientCa: '' })).rejects.toThrow(
+      '--tls-key must be given with --tls-cert',
+    );
+    await expect(readTls({ tlsCert: '', tlsKey, tlsClientCa: '' })).rejects.toThrow('--tls-cert must be given with');
+    await expect(readTls({ tlsCert: `${tlsCert}x`, tlsKey, tlsClientCa: '' })).rejects.toMatchObject({
+      code: 'not_found',
+      message: `--tls-cert: ${tlsCert}x cannot be read (ENOENT)`,
+    });
+    await expect(readTls({ tlsCert, tlsKey: pem('client.key'), tlsClientCa: '' })).rejects.toThrow(
+      /^--tls-cert .*server\.pem, --tls-key .*client\.key: tls must be PEM certificates with their keys; .*mismatch/,
+    );
+    const peer = { peerCa: pem('make.sh'), peerCert: '', peerKey: '', peerName: '' };
+    await expect(readClientTls(peer)).rejects.toThrow(/^--peer-ca .*make\.sh: tls must be PEM certificates/);
+    await expect(readClientTls({ ...peer, peerCa: '', peerName: 'x' })).rejects.toThrow('--peer-ca must be given with');
+    await expect(readClientTls({ ...peer, peerCa: tlsClientCa, peerCert: tlsCert })).rejects.toThrow(
+      '--peer-cert must be given with --peer-key',
+    );
+  });
+});
+
+describe('an address that is taken while models load', () => {
+  it('closes what was opened', async () => {
+    const port = await freePort();
+    const { events, load } = recorded();
+    const other = createServer();
+    const started = startService({
+      name: 'a-service',
+      settings: { ...settings, address: `127.0.0.1:${port}` },
+      load: async () => {
+        other.listen(port, '127.0.0.1');
+        await once(other, 'listening');
+        return load();
+      },
+    });
+    await expect(started).rejects.toMatchObject({ code: 'unavailable' });
+    expect(events).toEqual(['load', 'close']);
+    other.close();
+  });
+});
+
+describe('refuseTakenAddresses', () => {
+  it('names all that cannot be had, and leaves the others free', async () => {
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const port = (taken.address() as AddressInfo).port;
+    const free = await freePort();
+    const addresses = { address: `127.0.0.1:${free}`, httpAddress: '127.0.0.1:0' };
+    await refuseTakenAddresses(addresses);
+    await refuseTakenAddresses(addresses); // nothing was kept
+    const asked = refuseTakenAddresses({
+      ...addresses,
+      httpAddress: `127.0.0.1:${port}`,
+      metricsAddress: '203.0.113.7:9050',
+    });
+    await expect(asked).rejects.toMatchObject({
+      code: 'unavailable',
+      message:
+        `cannot listen on --http-address 127.0.0.1:${port}: the port is in use, perhaps by this program, ` +
+        '--metrics-address 203.0.113.7:9050: no address of this machine; choose others (port 0: any free one)',
+    });
+    taken.close();
+  });
+
+  it('tells when two settings are the same address', async () => {
+    const same = `127.0.0.1:${await freePort()}`;
+    await expect(refuseTakenAddresses({ httpAddress: same, metricsAddress: same })).rejects.toThrow(
+      `cannot listen on --metrics-address ${same}: the port is in use, perhaps by this program; choose others`,
+    );
+    await refuseTakenAddresses({ httpAddress: same });
   });
 });

@@ -1,7 +1,8 @@
 import { startServer, type GrpcServer, type Service } from '@clip-gen/serving';
-import { createLogger, Metrics, startMetricsServer, type Logger } from '@clip-gen/telemetry';
+import { createLogger, Metrics, startMetricsServer, type Logger, type MetricsServer } from '@clip-gen/telemetry';
 import { readTls } from './read-tls.ts';
 import type { ServiceSettings } from './service-settings.ts';
+import { refuseTakenAddresses } from './taken-addresses.ts';
 
 /** What a service is built with. */
 export interface ServiceHost {
@@ -19,22 +20,29 @@ export interface LoadedService {
   close(): Promise<void>;
 }
 
+/** What a program gives each of the services that it runs in one process. */
+export interface ServiceDeps {
+  /** Instead of one by the settings. */
+  readonly logger?: Logger;
+  /** Instead of the service's own; whoever gives them shows them: the service opens no metrics port. */
+  readonly metrics?: Metrics;
+}
+
 /** What a service is called, how it is set up and what it serves. */
-export interface ServiceOptions {
+export interface ServiceOptions extends ServiceDeps {
   /** Such as `transformer-sampler`: in logs and metrics. */
   readonly name: string;
   readonly settings: ServiceSettings;
   /** Loads the models. Closes what it has opened when it throws. */
   load(host: ServiceHost): Promise<LoadedService>;
-  /** Instead of one by the settings. */
-  readonly logger?: Logger;
 }
 
 /** A service that is there. */
 export interface Running {
   /** Of gRPC. */
   readonly port: number;
-  readonly metricsPort: number;
+  /** Undefined where its metrics are shown by others. */
+  readonly metricsPort: number | undefined;
   readonly metrics: Metrics;
   /** NOT_SERVING at once; running calls may end within `drainMs`, then are cut; then all is closed. Idempotent. */
   drain(): Promise<void>;
@@ -45,16 +53,21 @@ export interface Running {
 /**
  * Loads, listens, warms up, and only then says SERVING. `/healthz` and `/readyz` answer from the first moment.
  *
- * @throws what loading, warming up or listening throws, with everything closed again
+ * @throws unavailable for an address that is taken, before anything is loaded; what loading, warming up or listening
+ * throws, with everything closed again
  */
 export async function startService(options: ServiceOptions): Promise<Running> {
   const { name, settings } = options;
   const logger =
     options.logger ?? createLogger({ service: name, level: settings.logLevel, format: settings.logFormat });
   const tls = await readTls(settings);
-  const metrics = new Metrics();
+  const { address, metricsAddress } = settings;
+  await refuseTakenAddresses(options.metrics ? { address } : { address, metricsAddress });
+  const metrics = options.metrics ?? new Metrics();
   let serving = false;
-  const metricsServer = await startMetricsServer({ address: settings.metricsAddress, metrics, ready: () => serving });
+  const metricsServer: MetricsServer | undefined = options.metrics
+    ? undefined
+    : await startMetricsServer({ address: settings.metricsAddress, metrics, ready: () => serving });
   let loaded: LoadedService | undefined;
   let server: GrpcServer | undefined;
   const free = async (): Promise<void> => {
@@ -63,7 +76,7 @@ export async function startService(options: ServiceOptions): Promise<Running> {
       await server?.close();
       await loaded?.close();
     } finally {
-      await metricsServer.close();
+      await metricsServer?.close();
     }
   };
   try {
@@ -83,7 +96,7 @@ export async function startService(options: ServiceOptions): Promise<Running> {
     server.setServing(true);
     serving = true;
     const ms = Math.round(performance.now() - since);
-    logger.info({ port: server.port, metricsPort: metricsServer.port, ms }, 'serving');
+    logger.info({ port: server.port, metricsPort: metricsServer?.port, ms }, 'serving');
   } catch (error) {
     await free();
     throw error;
@@ -93,7 +106,7 @@ export async function startService(options: ServiceOptions): Promise<Running> {
   const close = (): Promise<void> => (closed ??= free());
   return {
     port,
-    metricsPort: metricsServer.port,
+    metricsPort: metricsServer?.port,
     metrics,
     close,
     drain: async () => {

@@ -21,7 +21,8 @@ interface CallMetrics {
 }
 
 interface CallLabels {
-  readonly service: string;
+  /** Not `service`, which is whose metrics these are where those of several are shown together. */
+  readonly grpc_service: string;
   readonly method: string;
 }
 
@@ -126,14 +127,14 @@ function deadlinePassed({ metadata }: CallContext): boolean {
   return deadline !== undefined && Date.now() >= Number(deadline);
 }
 
-/** `/clipgen.v1.TokenDecoder/Decode` → service, method */
+/** `/clipgen.v1.TokenDecoder/Decode` → `clipgen.v1.TokenDecoder`, `Decode` */
 function splitPath(path: string): CallLabels {
   const [, service = '', method = ''] = path.split('/');
-  return { service, method };
+  return { grpc_service: service, method };
 }
 
 function callMetrics(metrics: Metrics): CallMetrics {
-  const labels = ['service', 'method'] as const;
+  const labels = ['grpc_service', 'method'] as const;
   const running = metrics.gauge({ name: 'clip_gen_grpc_server_running', help: 'Calls that run now.', labels });
   const handled = metrics.counter({
     name: 'clip_gen_grpc_server_handled_total',

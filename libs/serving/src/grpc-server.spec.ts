@@ -279,7 +279,7 @@ it('counts and logs every call, but no probes', async () => {
   await bareClient(HealthDefinition, server.address).check({ service: '' });
 
   const text = await metrics.text();
-  const service = 'service="clipgen.v1.ClipEmbedding"';
+  const service = 'grpc_service="clipgen.v1.ClipEmbedding"';
   expect(text).toContain(`clip_gen_grpc_server_handled_total{${service},method="GetModel",code="OK"} 2`);
   expect(text).toContain(`clip_gen_grpc_server_handled_total{${service},method="EmbedText",code="UNIMPLEMENTED"} 1`);
   expect(text).toContain(`clip_gen_grpc_server_running{${service},method="GetModel"} 0`);

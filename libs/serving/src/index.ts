@@ -4,5 +4,5 @@ export { ERROR_STATUS, errorCode, RETRY_AFTER_TRAILER, type ErrorStatus } from '
 export { startServer, type GrpcServer, type GrpcServerOptions } from './grpc-server.ts';
 export { serve, type Service } from './serve.ts';
 export { onShutdown } from './shutdown.ts';
-export type { ClientTls, ServerTls } from './tls.ts';
+export { checkClientTls, checkServerTls, type ClientTls, type ServerTls } from './tls.ts';
 export { WorkQueue, type Turn, type WorkQueueOptions } from './work-queue.ts';

@@ -1,5 +1,6 @@
 import { ClipGenError } from '@clip-gen/errors';
 import { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
+import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 
 /** What a server shows and demands; all in PEM. */
@@ -22,11 +23,22 @@ export interface ClientTls {
 }
 
 /** @throws ClipGenError `invalid_argument` for what is no PEM, or a key that is not the certificate's */
+export function checkServerTls(tls: ServerTls): void {
+  serverCredentials(tls);
+}
+
+/** @throws ClipGenError `invalid_argument` for what is no PEM, or a key that is not the certificate's */
+export function checkClientTls(tls: ClientTls): void {
+  channelCredentials(tls);
+}
+
+/** @throws ClipGenError `invalid_argument` for what is no PEM, or a key that is not the certificate's */
 export function serverCredentials(tls: ServerTls | undefined): ServerCredentials {
   if (tls === undefined) return ServerCredentials.createInsecure();
   const { certificate, key, clientAuthority } = tls;
   const [cert, privateKey, ca] = [certificate, key, clientAuthority].map((pem) => pem && Buffer.from(pem));
   return readable(() => {
+    checkCertificates(cert, ca);
     createSecureContext({ cert, key: privateKey, ca }); // gRPC would only look at them when a client comes
     const pair = { cert_chain: Buffer.from(certificate), private_key: Buffer.from(key) };
     return ServerCredentials.createSsl(ca ?? null, [pair], ca !== undefined);
@@ -37,7 +49,15 @@ export function serverCredentials(tls: ServerTls | undefined): ServerCredentials
 export function channelCredentials(tls: ClientTls | undefined): ChannelCredentials {
   if (tls === undefined) return ChannelCredentials.createInsecure();
   const [authority, key, certificate] = [tls.authority, tls.key, tls.certificate].map((pem) => pem && Buffer.from(pem));
-  return readable(() => ChannelCredentials.createSsl(authority ?? null, key ?? null, certificate ?? null));
+  return readable(() => {
+    checkCertificates(authority, certificate);
+    return ChannelCredentials.createSsl(authority ?? null, key ?? null, certificate ?? null);
+  });
+}
+
+/** OpenSSL passes over an authority that is none, and every connection fails then. @throws what Node throws */
+function checkCertificates(...all: readonly (Buffer | undefined)[]): void {
+  for (const pem of all) if (pem !== undefined) new X509Certificate(pem);
 }
 
 function readable<T>(make: () => T): T {

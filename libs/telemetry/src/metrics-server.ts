@@ -1,13 +1,13 @@
 import { parseAddress } from '@clip-gen/config';
 import { ClipGenError } from '@clip-gen/errors';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { Metrics } from './metrics.ts';
+import type { MetricsText } from './metrics.ts';
 
 /** What the port answers from. */
 export interface MetricsServerOptions {
   /** `host:port`; port 0 lets the system choose. */
   readonly address: string;
-  readonly metrics: Metrics;
+  readonly metrics: MetricsText;
   /** Whether requests may be sent here now. */
   readonly ready: () => boolean;
 }
@@ -37,7 +37,13 @@ export async function startMetricsServer({ address, metrics, ready }: MetricsSer
   server.maxConnections = 64;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
-      reject(new ClipGenError('unavailable', `cannot listen on ${address} for metrics: ${cause.message}`, { cause })),
+      reject(
+        new ClipGenError(
+          'unavailable',
+          `cannot listen on ${address} for metrics (is the port taken?): ${cause.message}`,
+          { cause },
+        ),
+      ),
     );
     server.listen({ host, port }, resolve);
   });
@@ -58,7 +64,11 @@ interface Answer {
   readonly body: string;
 }
 
-async function answer({ method, url = '' }: IncomingMessage, metrics: Metrics, ready: () => boolean): Promise<Answer> {
+async function answer(
+  { method, url = '' }: IncomingMessage,
+  metrics: MetricsText,
+  ready: () => boolean,
+): Promise<Answer> {
   const type = 'text/plain; charset=utf-8';
   const path = url.split('?')[0];
   if (path !== '/metrics' && path !== '/healthz' && path !== '/readyz') {

@@ -16,17 +16,28 @@ export const SECONDS_BUCKETS: readonly number[] = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120,
 ];
 
+/** What `/metrics` shows. */
+export interface MetricsText {
+  /** Of the text. */
+  readonly contentType: string;
+  text(): Promise<string>;
+}
+
 /**
  * The metrics of one service, in Prometheus' text format. Each instance stands alone, so that several services can run in
  * one process. Declaring a metric again gives the one that exists.
  */
-export class Metrics {
+export class Metrics implements MetricsText {
   private readonly registry = new Registry();
   private readonly declared = new Map<string, Declared>();
 
-  /** @param options `process`: also the process's CPU, memory, event loop and collector. Default true. */
-  constructor({ process = true }: { readonly process?: boolean } = {}) {
+  /**
+   * @param options `process`: also the process's CPU, memory, event loop and collector; default true. `service`: stands as
+   * a label in every series, where several services are shown together.
+   */
+  constructor({ process = true, service }: { readonly process?: boolean; readonly service?: string } = {}) {
     if (process) collectDefaultMetrics({ register: this.registry });
+    if (service !== undefined) this.registry.setDefaultLabels({ service });
   }
 
   /** What is asked for with `Accept`. */

@@ -20,13 +20,20 @@ export function prettyLine(line: string): string {
 function errorLines(err: unknown): string {
   if (typeof err !== 'object' || err === null) return '';
   const { stack, message } = err as Record<string, unknown>;
-  return show(stack ?? message)
-    .split('\n')
-    .map((line) => `  ${line}\n`)
-    .join('');
+  const text = stack ?? message;
+  const lines = typeof text === 'string' ? text.split('\n') : [text];
+  return lines.map((line) => `  ${show(line)}\n`).join('');
 }
 
 function show(value: unknown): string {
   if (value === undefined) return '';
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  return harmless(typeof value === 'string' ? value : JSON.stringify(value));
+}
+
+/** Control characters as JSON has them: words of strangers must not begin lines or command the terminal. */
+function harmless(text: string): string {
+  return text.replace(/\p{Cc}/gu, (character) => {
+    const escaped = JSON.stringify(character).slice(1, -1);
+    return escaped === character ? `\\u00${character.charCodeAt(0).toString(16)}` : escaped; // JSON leaves U+007F to U+009F
+  });
 }

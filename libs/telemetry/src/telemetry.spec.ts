@@ -7,8 +7,10 @@ import {
   acceptRequestId,
   createLogger,
   currentRequestId,
+  loggerFor,
   Metrics,
   newRequestId,
+  shownTogether,
   startMetricsServer,
   withRequestId,
   type LoggerOptions,
@@ -62,6 +64,16 @@ describe('createLogger', () => {
     for (const line of lines) expect(line).toMatch(/^[^\n]*\n$/);
   });
 
+  it('writes lines of another service, each with one name', () => {
+    const { logger, lines, entries } = recording();
+    const other = loggerFor('decoder', logger);
+    other.info({ port: 1 }, 'listening');
+    loggerFor('gateway', other).child({ peer: 'x' }).warn('away');
+    logger.info('still here');
+    expect(entries().map(({ service }) => service)).toEqual(['decoder', 'gateway', 'sampler']);
+    for (const line of lines) expect(line.match(/"service"/g)).toHaveLength(1);
+  });
+
   it('writes errors with code and stack', () => {
     const { logger, entries } = recording();
     logger.error({ err: new ClipGenError('data_corrupt', 'cut short') }, 'cannot load');
@@ -90,6 +102,30 @@ describe('createLogger', () => {
       /^\d\d:\d\d:\d\d\.\d{3} info {2}sampler listening requestId=r1 port=50052 tls=\{"on":false\}\n$/,
     );
     expect(lines[1]).toMatch(/ error sampler failed\n {2}Error: broken\n {6}at /);
+  });
+
+  it('lets no word of a stranger begin a line or command the terminal', () => {
+    const { logger, lines } = recording({ format: 'pretty' });
+    logger.info({ name: 'x\n00:00:00.000 info  forged', list: ['\u009b2J'] }, '\u001b[2Jgone\u007f');
+    expect(lines[0]).toMatch(/ sampler \\u001b\[2Jgone\\u007f name=x\\n00:\S+ info {2}forged list=\["\\u009b2J"\]\n$/);
+    logger.error({ err: new Error('\u001b]0;title\u0007') }, 'failed');
+    expect(lines[1]).toContain('\n  Error: \\u001b]0;title\\u0007\n');
+  });
+
+  it.each([
+    [true, /^\d\d:\d\d:\d\d\.\d{3} info {2}sampler here\n$/],
+    [false, /^\{"level":"info".*"msg":"here"\}\n$/],
+  ])('chooses by itself: for eyes on a terminal (%s), JSON elsewhere', (isTTY, line) => {
+    const usual = Object.getOwnPropertyDescriptor(process.stdout, 'isTTY');
+    Object.defineProperty(process.stdout, 'isTTY', { value: isTTY, configurable: true });
+    try {
+      const { logger, lines } = recording({ format: 'auto' });
+      logger.info('here');
+      expect(lines[0]).toMatch(line);
+    } finally {
+      if (usual) Object.defineProperty(process.stdout, 'isTTY', usual);
+      else Reflect.deleteProperty(process.stdout, 'isTTY');
+    }
   });
 });
 
@@ -125,6 +161,37 @@ describe('Metrics', () => {
     expect(await metrics.text()).toContain('x_total{a="1"} 2');
     expect(() => metrics.counter({ name: 'x_total', help: 'x', labels: ['b'] })).toThrow('declared twice');
     expect(() => metrics.gauge({ name: 'x_total', help: 'x', labels: ['a'] })).toThrow('declared twice');
+  });
+
+  it('of several services are one text, each series with its service', async () => {
+    const whole = new Metrics({ process: false });
+    whole.gauge({ name: 'up', help: 'Here.', collect: () => 1 });
+    const services = ['sampler', 'decoder', 'idle'].map((service) => new Metrics({ process: false, service }));
+    const [sampler, decoder] = services;
+    for (const metrics of services) metrics.counter({ name: 'x_total', help: 'Things.', labels: ['kind'] });
+    sampler!.counter({ name: 'x_total', help: 'Things.', labels: ['kind'] }).inc({ kind: 'a' }, 2);
+    decoder!.counter({ name: 'x_total', help: 'Things.', labels: ['kind'] }).inc({ kind: 'a' });
+    decoder!.histogram({ name: 's_seconds', help: 'Steps.', buckets: [1] }).observe(3);
+    const shown = shownTogether([whole, ...services]);
+    expect(shown.contentType).toBe(whole.contentType);
+    expect((await shown.text()).split('\n')).toEqual([
+      '# HELP up Here.',
+      '# TYPE up gauge',
+      'up 1',
+      '',
+      '# HELP x_total Things.',
+      '# TYPE x_total counter',
+      'x_total{kind="a",service="sampler"} 2',
+      'x_total{kind="a",service="decoder"} 1',
+      '',
+      '# HELP s_seconds Steps.',
+      '# TYPE s_seconds histogram',
+      's_seconds_bucket{le="1",service="decoder"} 0',
+      's_seconds_bucket{le="+Inf",service="decoder"} 1',
+      's_seconds_sum{service="decoder"} 3',
+      's_seconds_count{service="decoder"} 1',
+      '',
+    ]);
   });
 
   it('describes itself as a table', () => {

@@ -1,9 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
 import { endianness } from 'node:os';
-import { basename, dirname, join } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
 import type { Tensor } from '@clip-gen/tensor';
+import { writeWhole } from '@clip-gen/whole-file';
 import { shown } from './file-bytes.ts';
 import { pickleStateDict, type WrittenTensor } from './pickle-writer.ts';
 import { ZipWriter } from './zip-writer.ts';
@@ -39,25 +37,14 @@ export async function writeTorchCheckpoint(
     if (names.has(name)) throw new ClipGenError('invalid_argument', `sources must have one ${shown(name)}; got two`);
     names.add(name);
   }
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
-  try {
-    const handle = await open(temporary, 'wx');
-    try {
-      const zip = new ZipWriter(handle);
-      await zip.add(`${FOLDER}/data.pkl`, pickleStateDict(sources, options.entry));
-      await zip.add(`${FOLDER}/byteorder`, Buffer.from('little'));
-      for (const [key, source] of sources.entries()) await zip.add(`${FOLDER}/data/${key}`, await bytesOf(source));
-      await zip.add(`${FOLDER}/version`, Buffer.from('3\n'));
-      await zip.finish();
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    throw cause;
-  }
+  await writeWhole(path, async (file) => {
+    const zip = new ZipWriter(file);
+    await zip.add(`${FOLDER}/data.pkl`, pickleStateDict(sources, options.entry));
+    await zip.add(`${FOLDER}/byteorder`, Buffer.from('little'));
+    for (const [key, source] of sources.entries()) await zip.add(`${FOLDER}/data/${key}`, await bytesOf(source));
+    await zip.add(`${FOLDER}/version`, Buffer.from('3\n'));
+    await zip.finish();
+  });
 }
 
 async function bytesOf({ name, dtype, shape, load }: TorchSource): Promise<Uint8Array> {

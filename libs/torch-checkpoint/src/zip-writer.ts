@@ -1,10 +1,9 @@
 import type { FileHandle } from 'node:fs/promises';
+import { writeBytes } from '@clip-gen/whole-file';
 import { crc32 } from './checksum.ts';
 
 /** Where the bytes of a record begin in the file: tensors can be mapped, and PyTorch does the same. */
 const ALIGN_BYTES = 64;
-/** Bytes of one write call; the system takes at most 2^31 - 1. */
-const CHUNK_BYTES = 2 ** 30;
 const WIDE = 0xffffffff;
 const LOCAL_BYTES = 30;
 const WIDE_EXTRA_BYTES = 4 + 16;
@@ -70,12 +69,8 @@ export class ZipWriter {
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
-    for (let done = 0; done < bytes.length;) {
-      const length = Math.min(CHUNK_BYTES, bytes.length - done);
-      const { bytesWritten } = await this.#handle.write(bytes, done, length, this.#at);
-      done += bytesWritten;
-      this.#at += bytesWritten;
-    }
+    await writeBytes(this.#handle, bytes);
+    this.#at += bytes.length;
   }
 }
 

@@ -42,6 +42,21 @@ it('imports a checkpoint to a folder that opens as a model, and exports it', asy
   expect((await readFile(`${onnx}.data`)).length).toBeGreaterThan(100_000);
 });
 
+it('exports a preview decoder and imports it again', async () => {
+  const folder = await temporaryFolder();
+  const [first, second] = [join(folder, 'first'), join(folder, 'second')];
+  const size = ['--image-size', '12'];
+  await call('import', 'preview', golden('preview-clip-gen.pt'), ...size, '--out', first);
+  const onnx = await call('export', first, '--out', join(folder, 'preview.onnx'));
+  expect(onnx.stdout).toBe(`${join(folder, 'preview.onnx')}: preview-decoder, 0.0 MiB\n`);
+  const torch = join(folder, 'preview.pt');
+  expect((await call('export', first, '--out', torch)).stdout).toContain('a state dict under "model", 15 tensors');
+  expect(await call('import', 'preview', torch, ...size, '--out', second)).toMatchObject({ exitCode: 0, stderr: '' });
+  for (const name of ['config.json', 'model.safetensors']) {
+    expect(await readFile(join(second, name))).toEqual(await readFile(join(first, name)));
+  }
+});
+
 it("imports a VQGAN of taming's with clip-gen's own configuration, and prints JSON", async () => {
   const out = join(await temporaryFolder(), 'vqgan');
   const flags = ['--config', golden('vqgan-taming.json'), '--out', out, '--json'];
@@ -57,7 +72,10 @@ it("imports a VQGAN of taming's with clip-gen's own configuration, and prints JS
 it.each([
   [['import', 'gpt', golden('vqgan-taming.ckpt')], /is no transformer of clip-gen's/],
   [['import', 'gpt', golden('missing.pt')], /missing\.pt does not exist/],
-  [['import', 'bert', golden('gpt-clip-gen.pt')], /'bert' is invalid .*Allowed choices are clip, vqgan, gpt, lpips/],
+  [
+    ['import', 'bert', golden('gpt-clip-gen.pt')],
+    /'bert' is invalid .*Allowed choices are clip, vqgan, gpt, preview, lpips/,
+  ],
   [['import', 'gpt', golden('gpt-clip-gen.pt'), '--heads', '0'], /must be an integer in \[1, 256\]/],
   [['export', '.'], /config\.json does not exist/],
 ])('%j ends with 2 and one line', async (args, message) => {

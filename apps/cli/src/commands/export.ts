@@ -30,6 +30,7 @@ Examples:
   clip-gen export my-model/vqgan --out decoder.onnx                   tokens to pixels; --graph encoder: the way back
   clip-gen export my-model/clip  --out text.onnx --graph text         or image
   clip-gen export my-model/gpt   --out gpt.onnx --external            logits of a whole grid; --graph step: one token
+  clip-gen export my-model/preview --out preview.onnx                 the small decoder, likewise tokens to pixels
   clip-gen export my-model/gpt   --out gpt.pt                         torch.load('gpt.pt', weights_only=True)['model']
 
 The graphs have opset 18 and operators of ONNX Runtime's own (com.microsoft): ONNX Runtime runs them.`;

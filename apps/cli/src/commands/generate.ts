@@ -11,6 +11,9 @@ import { decimal, integer } from '../number-options.ts';
 import { FORMAT_NAMES } from '../output-files.ts';
 import { runGenerate, SAVED_KERNELS, type GenerateFlags } from '../run-generate.ts';
 
+/** Of the service's contract, too. */
+const MAX_PARTIAL_IMAGES = 16;
+
 /** `clip-gen generate <prompt>`. */
 export function generateCommand(): Command {
   const { candidates, temperature, topK, topP, guidance } = REQUEST_DEFAULTS;
@@ -62,6 +65,20 @@ export function generateCommand(): Command {
       new Option('--decoder <name>', 'what makes pictures of tokens: preview/ of the model is quick and less exact')
         .choices(MODEL_DECODERS)
         .default('vqgan' as const),
+    )
+    .addOption(
+      new Option(
+        '--partial-images <count>',
+        'pictures of the first candidate while it is drawn, as NAME-partial-1.png, …',
+      )
+        .argParser(integer(0, MAX_PARTIAL_IMAGES))
+        .default(0),
+    )
+    .addOption(
+      new Option(
+        '--partial-decoder <name>',
+        "what makes them (default: preview where the model has one and --decoder is vqgan, else --decoder's)",
+      ).choices(MODEL_DECODERS),
     )
     .option('--out <file>', 'where to save; .png, .jpg or .webp (default: a name from the prompt)')
     .addOption(new Option('--format <name>', 'when --out does not tell').choices(FORMAT_NAMES))

@@ -33,9 +33,10 @@ export function importCommand(): Command {
     )
     .addOption(new Option('--activation <name>', "of a CLIP's perceptrons").choices(['quickGelu', 'gelu']))
     .addOption(
-      new Option('--image-size <pixels>', "side of a VQGAN's pictures (default: the YAML's, or 256)").argParser(
-        integer(1, 8192),
-      ),
+      new Option(
+        '--image-size <pixels>',
+        "side of the pictures of a VQGAN or preview (default: the YAML's, or 256)",
+      ).argParser(integer(1, 8192)),
     )
     .addOption(
       new Option('--dtype <name>', 'how weights are stored; keep: float16 stays, all else is float32')
@@ -57,6 +58,7 @@ Examples:
   clip-gen import clip  ViT-B-32.pt --out my-model/clip                     OpenAI's archive
   clip-gen import vqgan vqgan_coco.pt --out my-model/vqgan                  clip-gen's own releases
   clip-gen import gpt   gpt_coco.pt --out my-model/gpt
+  clip-gen import preview preview.pt --image-size 64 --out my-model/preview
   clip-gen import vqgan last.ckpt --config model.yaml --out taming/vqgan    taming-transformers
   clip-gen import lpips vgg16.pth --linear vgg_lpips.pth --out lpips        for train vqgan
 

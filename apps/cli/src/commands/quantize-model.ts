@@ -1,13 +1,23 @@
 import { constants } from 'node:fs';
-import { copyFile, mkdir, readFile, realpath, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { scanImageFolder } from '@clip-gen/datasets';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
-import { hasPreview, openGptPart, openModelParts, partFolder, SUPPORT_FILE } from '@clip-gen/generation';
+import {
+  CACHE_FILE,
+  hasPreview,
+  measureCacheSteps,
+  openGptPart,
+  openModelParts,
+  partFolder,
+  SUPPORT_FILE,
+  writeCacheSteps,
+} from '@clip-gen/generation';
 import { decodeStepGraph } from '@clip-gen/gpt';
 import { linearWeights } from '@clip-gen/graph';
 import { BLOCK_FORMATS, quantizeWeights, type QuantizedBits, type QuantizeReport } from '@clip-gen/quantization';
 import { openSafetensors } from '@clip-gen/safetensors';
+import { makeFolder } from '@clip-gen/whole-file';
 import { draw } from '../evaluation/emoji-data.ts';
 import type { Note } from '../evaluation/evaluate-model.ts';
 import { compareTransformers, type Agreement } from './quantize-agreement.ts';
@@ -40,12 +50,15 @@ export interface QuantizedModel extends QuantizeReport {
   readonly agreement?: Agreement;
 }
 
+/** Networks that stay as they are. */
+const COPIED_PARTS = ['clip', 'vqgan', 'preview'];
 /** Of each network that is copied; what else lies there (checkpoints, events) stays. */
 const PART_FILES = ['config.json', 'model.safetensors', 'tokenizer.json'];
 const MODEL_FILES = ['generation.json'];
 
 /**
- * Writes a model whose transformer is quantised. Everything that can be missing or out of bounds is looked for first.
+ * Writes a model whose transformer is quantised, its keys and values too when it draws. Everything that can be missing or
+ * out of bounds is looked for first.
  *
  * @throws invalid_argument for an `out` that is the model itself, or pictures without the networks that read them;
  * failed_precondition for a model that is quantised already; what opening the model and the pictures throws; cancelled
@@ -70,17 +83,20 @@ export async function quantizeModel(
   }
   const compared = data === undefined ? [] : await listPictures(data, request.pictures);
   const rounded = calibrate === undefined ? [] : await listPictures(calibrate, request.pictures);
-  await mkdir(out, { recursive: true });
+  await makeFolder(out);
   if ((await realpath(out)) === (await realpath(model)))
     throw invalidArgument('--out', 'another folder than --model', out);
+
+  const target = whole ? join(out, 'gpt') : out;
+  await refuseOther(out, target);
 
   const engine = { threads };
   const examplesOf = (paths: readonly string[]): Promise<Example[]> =>
     parts && paths.length > 0 ? readExamples(parts, paths, engine, note, signal) : Promise.resolve([]);
   const calibration = await examplesOf(rounded);
   const grams = calibration.length > 0 ? new ActivationGrams(gpt, calibration, engine, { signal }) : undefined;
-  const target = whole ? join(out, 'gpt') : out;
   await mkdir(target, { recursive: true });
+  for (const file of [CACHE_FILE, SUPPORT_FILE]) await rm(join(target, file), { force: true }); // of the one before
   const format = BLOCK_FORMATS[bits];
   const source = await openSafetensors(join(folder, 'model.safetensors'));
   let report: QuantizeReport;
@@ -100,10 +116,29 @@ export async function quantizeModel(
   await copyWhereThere(folder, target, [SUPPORT_FILE]);
   if (whole) await copyRest(model, out);
   const quantized = await openGptPart(target);
+  const progress = (done: number, total: number): void => note('keys and values', done, total);
+  await writeCacheSteps(target, await measureCacheSteps(quantized, engine, { signal, note: progress }));
   const done = { out: resolve(out), bits, blockSize: format.blockSize, ...report };
   const examples = await examplesOf(compared);
   if (examples.length === 0) return done;
   return { ...done, agreement: await compareTransformers(gpt, quantized, examples, { engine, note, signal }) };
+}
+
+/**
+ * A model with a quantised transformer may be made again; another one may be hours of training.
+ *
+ * @param target folder of the transformer, in `out` or `out` itself
+ * @throws failed_precondition
+ */
+async function refuseOther(out: string, target: string): Promise<void> {
+  const configOf = (folder: string) => readFile(join(folder, 'config.json'), 'utf8').catch(() => undefined);
+  if ((await configOf(target))?.includes('"quantization"')) return;
+  const folders = target === out ? [out] : [target, ...COPIED_PARTS.map((part) => join(out, part))];
+  for (const folder of folders) {
+    if ((await configOf(folder)) === undefined) continue;
+    const problem = 'holds a model that is not quantised; name another folder, or remove it';
+    throw new ClipGenError('failed_precondition', `--out: ${folder} ${problem}`);
+  }
 }
 
 /** Paths of pictures, always the same ones. @throws not_found when there are none */
@@ -116,8 +151,9 @@ async function listPictures(folder: string, count: number): Promise<string[]> {
 /** The other networks and how the model draws; a file system that can shares their bytes. */
 async function copyRest(model: string, out: string): Promise<void> {
   await copyWhereThere(model, out, MODEL_FILES);
-  const parts = ['clip', 'vqgan', ...((await hasPreview(model)) ? ['preview'] : [])];
-  for (const part of parts) {
+  const preview = await hasPreview(model);
+  for (const part of COPIED_PARTS) {
+    if (part === 'preview' && !preview) continue;
     await mkdir(join(out, part), { recursive: true });
     await copyWhereThere(join(model, part), join(out, part), PART_FILES);
   }

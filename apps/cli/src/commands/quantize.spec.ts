@@ -1,6 +1,6 @@
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openModelParts, writeTinyModel } from '@clip-gen/generation';
+import { openModelParts, TokenSampler, writeTinyModel } from '@clip-gen/generation';
 import { encodeImage } from '@clip-gen/image';
 import { temporaryFolder } from '@clip-gen/testing';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -52,6 +52,9 @@ describe('clip-gen quantize', () => {
     const parts = await openModelParts(out);
     expect(parts.gpt.quantization).toEqual({ bits: Number(bits), blockSize: bits === '8' ? 128 : 32 });
     expect(parts.defaults).toMatchObject({ topK: 5 });
+    const sampler = await TokenSampler.open(parts.gpt, { threads: 1 });
+    expect(sampler.cacheType).toBe('int8');
+    await sampler.close();
     expect((await readdir(join(out, 'clip'))).sort()).toEqual(['config.json', 'model.safetensors', 'tokenizer.json']);
     for (const file of ['vqgan/model.safetensors', 'clip/tokenizer.json']) {
       expect(await readFile(join(out, file))).toEqual(await readFile(join(model, file)));
@@ -62,7 +65,7 @@ describe('clip-gen quantize', () => {
     const out = await temporaryFolder();
     const { exitCode, stdout } = await call('--model', join(model, 'gpt'), '--out', out);
     expect(exitCode).toBe(0);
-    expect((await readdir(out)).sort()).toEqual(['config.json', 'model.safetensors']);
+    expect((await readdir(out)).sort()).toEqual(['cache.safetensors', 'config.json', 'model.safetensors']);
     expect(stdout).toMatch(/: 6 matrices in 8 bits, blocks of 128\n {2}size .* MiB → .* MiB, \d\.\d\d times smaller\n/);
     expect(stdout).toMatch(/weights' error {2}0\.\d\d % of their size; the worst: \S+\.weight, 0\.\d\d %\n$/);
 
@@ -71,11 +74,34 @@ describe('clip-gen quantize', () => {
     expect(again.stderr).toContain('is quantised already, in 8 bits; name the float32 model');
   });
 
+  it('may write over a quantised transformer, of which nothing stays', async () => {
+    const out = await temporaryFolder();
+    await writeFile(join(out, 'config.json'), '{ "quantization": {} }');
+    for (const file of ['cache', 'support']) await writeFile(join(out, `${file}.safetensors`), 'of another model');
+    expect(await call('--model', join(model, 'gpt'), '--out', out)).toMatchObject({ exitCode: 0, stderr: '' });
+    expect((await readdir(out)).sort()).toEqual(['cache.safetensors', 'config.json', 'model.safetensors']);
+  });
+
+  it('refuses a folder where only other networks lie', async () => {
+    const out = await temporaryFolder();
+    await mkdir(join(out, 'vqgan'));
+    await writeFile(join(out, 'vqgan', 'config.json'), '{}');
+    const { exitCode, stderr } = await call('--model', model, '--out', out);
+    expect(exitCode).not.toBe(0);
+    expect(stderr).toMatch(/--out: .*vqgan holds a model that is not quantised; name another folder, or remove it/);
+    expect(await readdir(out)).toEqual(['vqgan']);
+  });
+
   it.each<[string, () => readonly string[], RegExp]>([
     [
       'the model itself',
       () => ['--model', model, '--out', join(model, '.')],
       /--out must be another folder than --model/,
+    ],
+    [
+      'a folder with another model',
+      () => ['--model', join(model, 'gpt'), '--out', join(model, 'vqgan')],
+      /--out: .*vqgan holds a model that is not quantised; name another folder, or remove it/,
     ],
     ['bits', () => ['--model', model, '--out', 'x', '--bits', '2'], /'2' is invalid.*Allowed choices are 8, 4/],
     ['part', () => ['--model', model, '--out', 'x', '--part', 'clip'], /Allowed choices are gpt/],

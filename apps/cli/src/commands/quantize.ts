@@ -51,8 +51,11 @@ Examples:
 What it does: the matrices of the transformer's layers become integers of 8 bits with a scale for each ${BLOCK_FORMATS[8].blockSize} weights of a
 row, or of 4 bits with one for each ${BLOCK_FORMATS[4].blockSize}, each scale chosen for the least squared error; the tables become float16. Drawing
 a token reads every weight once, so fewer bytes are less time, most of all for large models and few pictures at once.
+Then 16 grids are drawn to see how large keys and values become, so that drawing can keep them in 8 bits too; what they
+are rounded to lies in cache.safetensors. A model without that file keeps them in float32.
 
-What it costs: 8 bits are as good as float32 in all but the last digits; 4 bits are a little worse. --data tells how much:
+What it costs: 8 bits are as good as float32 in all but the last digits; 4 bits are a little worse. --data tells how much
+(of the weights alone: keys and values in 8 bits change predictions about as little as weights in 8 bits do):
   cross-entropy   nats a token for the pictures' own tokens; lower is better, compare the two
   divergence      nats a token by which the two models' predictions differ (Kullback-Leibler); 0 is the same model
   same likeliest  share of places where both find the same token the likeliest

@@ -50,7 +50,11 @@ export async function readCommonPrompts(folder: string): Promise<string[]> {
 /** Paths of a split's pictures. @throws not_found when the folder is missing or empty */
 export async function listPictures(folder: string, split: Split): Promise<string[]> {
   const root = join(folder, split);
-  const files = await scanImageFolder(root);
+  const files = await scanImageFolder(root).catch((cause: unknown) => {
+    if (!(cause instanceof ClipGenError) || cause.code !== 'not_found') throw cause;
+    const message = `${cause.message}; --data must be the emoji data set (npm run build --prefix tools/emoji)`;
+    throw new ClipGenError('not_found', message, { cause });
+  });
   if (files.length === 0) throw new ClipGenError('not_found', `${root} holds no pictures`);
   return files.map((file) => join(root, file));
 }

@@ -1,5 +1,6 @@
 import { defineSettings, text, type SettingsOf } from '@clip-gen/config';
 import { GATEWAY_SETTINGS } from '@clip-gen/gateway';
+import { clientTlsSettings } from '@clip-gen/service';
 import { SAMPLER_SETTINGS } from '@clip-gen/transformer-sampler';
 import { servedDecoders } from './served-decoders.ts';
 
@@ -8,6 +9,7 @@ const { httpAddress, address, metricsAddress, modelName, defaultCandidates, maxC
 const { maxInFlight, maxWaiting, requestTimeoutMs, drainMs, apiKeys, logLevel, logFormat } =
   GATEWAY_SETTINGS.declarations;
 const { tlsCert, tlsKey, tlsClientCa } = GATEWAY_SETTINGS.declarations;
+const { peerCa, peerCert, peerKey, peerName } = clientTlsSettings('the decoders that run elsewhere');
 const { generationDefaults, provider, threads } = SAMPLER_SETTINGS.declarations;
 
 /** The name of the model's own decoder, which is the default. */
@@ -23,13 +25,13 @@ export function serveSettings(modelFolder: string) {
     decoders: servedDecoders({
       taken: [OWN_DECODER],
       description:
-        'More decoders that a request can choose by name: ONNX files, each described by its manifest, or TokenDecoder servers that run elsewhere (without TLS).',
+        'More decoders that a request can choose by name: ONNX files, each described by its manifest, or TokenDecoder servers that run elsewhere (over TLS where --peer-ca is given).',
     }),
     generationDefaults,
     ...{ provider, threads },
     ...{ httpAddress, address, metricsAddress, modelName, defaultCandidates, maxCandidates, maxImageSide },
     ...{ maxInFlight, maxWaiting, requestTimeoutMs, drainMs, apiKeys },
-    ...{ tlsCert, tlsKey, tlsClientCa, logLevel, logFormat },
+    ...{ tlsCert, tlsKey, tlsClientCa, peerCa, peerCert, peerKey, peerName, logLevel, logFormat },
   });
 }
 

@@ -47,7 +47,12 @@ async function overHttp(port: number, request: object, headers = {}): Promise<{ 
 
 describe('one process with all services', { timeout: 120_000 }, () => {
   const log: Record<string, unknown>[] = [];
-  const destination = { write: (line: string): unknown => log.push(JSON.parse(line) as Record<string, unknown>) };
+  const destination = {
+    write(line: string): void {
+      expect(line.match(/"service":/g)).toHaveLength(1);
+      log.push(JSON.parse(line) as Record<string, unknown>);
+    },
+  };
   let running: RunningGateway;
   beforeAll(async () => {
     const settings = readSettings(serveSettings(model), { argv: DOORS, env: {} });
@@ -113,6 +118,29 @@ describe('one process with all services', { timeout: 120_000 }, () => {
     });
   });
 
+  it('shows the metrics of all services in one place, and opens no other', async () => {
+    expect((await overHttp(running.httpPort, { prompt: PROMPT, candidates: 2 })).status).toBe(200);
+    const at = [running.httpPort, running.metricsPort].map((port) => `http://127.0.0.1:${port}/metrics`);
+    const [text, again] = await Promise.all(at.map(async (url) => (await fetch(url)).text()));
+    const seriesOf = (name: string, of: string): string[] =>
+      of.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+    const services = ['clip-embedding', 'transformer-sampler', 'vqgan-decoder', 'gateway'];
+    for (const service of services) {
+      expect(text).toMatch(new RegExp(`^clip_gen_grpc_\\w+\\{.*service="${service}".*\\} [1-9]`, 'm'));
+    }
+    expect(text).toMatch(/^clip_gen_decoder_pictures_total\{.*service="vqgan-decoder".*\} [1-9]/m);
+    // Of the process there is one, and each metric is declared once, as Prometheus demands.
+    expect(seriesOf('process_resident_memory_bytes', text!)).toHaveLength(1);
+    const declared = text!.match(/^# TYPE \S+/gm) ?? [];
+    expect(new Set(declared).size).toBe(declared.length);
+    expect(again!.match(/^# TYPE \S+/gm)).toEqual(declared);
+    expect(log.filter((line) => line['msg'] === 'serving').map((line) => line['metricsPort'])).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+  });
+
   it('says what a model lacks, and leaves nothing open', async () => {
     const settings = readSettings(serveSettings(join(folder, 'nothing')), { argv: DOORS, env: {} });
     const logger = createLogger({ service: 'test', level: 'silent', format: 'json' });
@@ -147,9 +175,38 @@ describe('one process with more', { timeout: 120_000 }, () => {
     expect((await overHttp(httpPort, { ...request, decoder: 'away' })).status).toBe(503);
   });
 
+  const pem = (name: string): string =>
+    fileURLToPath(new URL(`../../../../libs/serving/test-certificates/${name}`, import.meta.url));
+
+  it('calls decoders elsewhere over TLS where an authority is given, and shows them its certificate', async () => {
+    const tls = [
+      '--tls-cert',
+      pem('server.pem'),
+      '--tls-key',
+      pem('server.key'),
+      '--tls-client-ca',
+      pem('authority.pem'),
+    ];
+    const argv = ['--model', model, '--address', FREE, '--metrics-address', FREE, ...tls];
+    const elsewhere = await startDecoder(readSettings(DECODER_SETTINGS, { argv, env: {} }), { logger });
+    opened.push(elsewhere);
+    const decoders = ['--decoders', `far=127.0.0.1:${elsewhere.port}`];
+    const trust = ['--peer-ca', pem('authority.pem'), '--peer-name', 'sampler.test'];
+    const shown = ['--peer-cert', pem('client.pem'), '--peer-key', pem('client.key')];
+    const request = { prompt: PROMPT, seed: 7, candidates: 2 };
+    const known = await start(...decoders, ...trust, ...shown);
+    const own = await overHttp(known.httpPort, request); // the services in this process need none of it
+    expect(own.status).toBe(200);
+    expect(await overHttp(known.httpPort, { ...request, decoder: 'far' })).toEqual(own);
+    for (const flags of [[], trust]) {
+      const stranger = await start(...decoders, ...flags);
+      expect((await overHttp(stranger.httpPort, request)).status).toBe(200);
+      expect((await overHttp(stranger.httpPort, { ...request, decoder: 'far' })).status).toBe(503);
+    }
+    await expect(start(...decoders, ...shown)).rejects.toThrow('--peer-ca must be given with');
+  });
+
   it('is served over TLS alone, where a certificate is given', async () => {
-    const pem = (name: string): string =>
-      fileURLToPath(new URL(`../../../../libs/serving/test-certificates/${name}`, import.meta.url));
     const { httpPort, port } = await start('--tls-cert', pem('server.pem'), '--tls-key', pem('server.key'));
     const authority = await readFile(pem('authority.pem'));
     const serverName = 'sampler.test'; // that the certificate is for
@@ -169,7 +226,7 @@ describe('one process with more', { timeout: 120_000 }, () => {
     });
     expect(await grpc.client.listDecoders({})).toEqual({ names: ['vqgan'] });
     grpc.close();
-    await expect(start('--tls-cert', pem('server.pem'))).rejects.toThrow('tlsKey must be given with tlsCert');
+    await expect(start('--tls-cert', pem('server.pem'))).rejects.toThrow('--tls-key must be given with --tls-cert');
   });
 });
 
@@ -193,7 +250,7 @@ describe('clip-gen serve', { timeout: 120_000 }, () => {
     const answers = [1, 2, 3].map((seed) => overHttp(port, { prompt: PROMPT, seed, candidates: 64 }));
     const begun = async (): Promise<number> => {
       const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-      return Number(/^clip_gen_queue_wait_seconds_count\{queue="generation"\} (\d+)$/m.exec(text)?.[1] ?? 0);
+      return Number(/^clip_gen_queue_wait_seconds_count\{.*queue="generation".*\} (\d+)$/m.exec(text)?.[1] ?? 0);
     };
     while ((await begun()) < 3) await new Promise((resolve) => setTimeout(resolve, 5));
     child.kill('SIGTERM');

@@ -1,8 +1,8 @@
 import { EMBEDDING_SETTINGS, startEmbedding } from '@clip-gen/clip-embedding';
 import { readSettings, type Settings, type SettingsOf } from '@clip-gen/config';
 import { GATEWAY_SETTINGS, startGateway, type RunningGateway } from '@clip-gen/gateway';
-import { readTls, type Running } from '@clip-gen/service';
-import type { Logger } from '@clip-gen/telemetry';
+import { readClientTls, readTls, refuseTakenAddresses, type Running, type ServiceDeps } from '@clip-gen/service';
+import { loggerFor, Metrics, shownTogether, type Logger } from '@clip-gen/telemetry';
 import { SAMPLER_SETTINGS, startSampler } from '@clip-gen/transformer-sampler';
 import { DECODER_SETTINGS, startDecoder } from '@clip-gen/vqgan-decoder';
 import { ownDecoders } from './own-decoders.ts';
@@ -27,10 +27,18 @@ export async function startAll(settings: ServeSettings, deps: { readonly logger:
     logLevel,
     logFormat,
     address: LOOPBACK,
-    metricsAddress: LOOPBACK,
   };
-  await readTls(settings); // what is wrong with it is said before models are loaded
-  const logger = (service: string): { logger: Logger } => ({ logger: deps.logger.child({ service }) });
+  // What is wrong with these is said before models are loaded.
+  await Promise.all([readTls(settings), readClientTls(settings)]);
+  const { httpAddress, address, metricsAddress } = settings;
+  await refuseTakenAddresses({ httpAddress, address, metricsAddress });
+  // One port shows the metrics of all: the process once, and each service's under its name.
+  const shown: [Metrics, ...Metrics[]] = [new Metrics()];
+  const named = (service: string): Required<ServiceDeps> => {
+    const metrics = new Metrics({ process: false, service });
+    shown.push(metrics);
+    return { logger: loggerFor(service, deps.logger), metrics };
+  };
   const running: Running[] = [];
   const started = async <R extends Running>(service: Promise<R>): Promise<R> => {
     running.push(await service);
@@ -42,15 +50,16 @@ export async function startAll(settings: ServeSettings, deps: { readonly logger:
     const queueLimit = Math.max(32, 2 * maxInFlight);
     const maxDecodes = Math.max(128, 2 * maxInFlight);
     const embedding = await started(
-      startEmbedding({ ...defaults(EMBEDDING_SETTINGS), ...shared, queueLimit }, logger('clip-embedding')),
+      startEmbedding({ ...defaults(EMBEDDING_SETTINGS), ...shared, queueLimit }, named('clip-embedding')),
     );
     const sampler = await started(
       startSampler(
         { ...defaults(SAMPLER_SETTINGS), ...shared, generationDefaults, queueLimit },
-        logger('transformer-sampler'),
+        named('transformer-sampler'),
       ),
     );
     const decoders: string[] = [];
+    const inProcess = [embedding, sampler].map(({ port }) => `127.0.0.1:${port}`);
     const own = await ownDecoders(model, settings.decoders);
     for (const { name, manifest, address } of [...own, ...settings.decoders]) {
       if (manifest === undefined) {
@@ -59,8 +68,9 @@ export async function startAll(settings: ServeSettings, deps: { readonly logger:
       }
       const which = { decoder: own.find((decoder) => decoder.name === name)?.name ?? ('vqgan' as const) };
       const chosen = { ...defaults(DECODER_SETTINGS), ...shared, ...which, maxDecodes, decoderManifest: manifest };
-      const decoder = await started(startDecoder(chosen, logger(`${name}-decoder`)));
-      decoders.push(`${name}=127.0.0.1:${decoder.port}`);
+      const decoder = await started(startDecoder(chosen, named(`${name}-decoder`)));
+      inProcess.push(`127.0.0.1:${decoder.port}`);
+      decoders.push(`${name}=${inProcess.at(-1)}`);
     }
     const gateway = await startGateway(
       {
@@ -70,7 +80,7 @@ export async function startAll(settings: ServeSettings, deps: { readonly logger:
         sampler: [`127.0.0.1:${sampler.port}`],
         decoders,
       },
-      logger('gateway'),
+      { ...named('gateway'), shownMetrics: shownTogether(shown), inProcess },
     );
     // The gateway ends first, so that its last requests still find the services.
     const inTurn = async (first: () => Promise<void>, rest: (service: Running) => Promise<void>): Promise<void> => {

@@ -22,6 +22,7 @@ const NAMES: FieldNames = {
   guidance: 'guidance_scale',
   decoder: 'decoder',
   partials: 'partial_images',
+  partialDecoder: 'partial_decoder',
 };
 
 /** `POST /v1/images/generations`, in the shape of OpenAI's. */
@@ -50,6 +51,7 @@ function readRequest(body: ImagesRequest, core: Core): GenerationRequest {
     guidance: body.guidance_scale,
     decoder,
     partials: body.stream ? partials : 0,
+    partialDecoder: body.partial_decoder,
     encoding: readEncoding(body, core.settings.maxImageSide),
   };
   return checkRequest(draft, core.limits(), NAMES);

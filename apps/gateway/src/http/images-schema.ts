@@ -73,6 +73,11 @@ export const ImagesRequest = z.strictObject({
     64,
     'Name of a decoder, as `/v1/models` has them behind the colon; `preview`, where there is one, is quick and less exact. Absent: the first of this server’s.',
   ).optional(),
+  partial_decoder: textField(
+    'a text',
+    64,
+    'Name of the decoder that makes the partial pictures. Absent: `preview` where this server has it, unless `decoder` chooses another than the first; then, and without one, as `decoder`.',
+  ).optional(),
   progress: flagField('With `stream`: `image_generation.progress` events besides OpenAI’s. Absent: false.').optional(),
 });
 export type ImagesRequest = z.infer<typeof ImagesRequest>;

@@ -262,6 +262,8 @@ describe('the rest of the door', () => {
     const text = await own.text();
     expect(series(text)).toEqual(series(await operators.text()));
     expect(text).toMatch(/clip_gen_http_requests_total\{route="\/v1\/images\/generations",status="200"\} \d+/);
+    const seconds = /clip_gen_http_request_seconds_sum\{route="\/v1\/images\/generations"\} (\S+)/.exec(text)?.[1];
+    expect(Number(seconds)).toBeGreaterThan(0.001);
   });
 
   it('describes itself by the schemas that check', async () => {

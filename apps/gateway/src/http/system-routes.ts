@@ -17,7 +17,7 @@ export function systemRoutes(app: FastifyInstance, core: Core): void {
     return { status: core.draining() ? 'draining' : ready ? 'ready' : 'not ready', missing, services };
   });
   app.get('/metrics', async (_request, reply) => {
-    return reply.header('content-type', core.metrics.contentType).send(await core.metrics.text());
+    return reply.header('content-type', core.shownMetrics.contentType).send(await core.shownMetrics.text());
   });
   const document = openApiDocument();
   app.get('/openapi.json', () => document);

@@ -18,6 +18,7 @@ export class Peer<Info> {
   /** Why it cannot be used; undefined while it is there. */
   problem: string | undefined = 'not asked yet';
   #asking: Promise<void> | undefined;
+  #forgotten = false;
 
   constructor(private readonly options: PeerOptions<Info>) {}
 
@@ -41,12 +42,18 @@ export class Peer<Info> {
       this.problem = undefined;
     } catch (error) {
       this.problem = error instanceof ClipGenError ? error.code : 'no answer';
-      if (before !== this.problem) logger.warn({ peer: name, error: String(error) }, 'peer is away');
+      if (before !== this.problem && !this.#forgotten)
+        logger.warn({ peer: name, error: String(error) }, 'peer is away');
     }
-    if ((before === undefined) !== (this.problem === undefined)) {
+    if ((before === undefined) !== (this.problem === undefined) && !this.#forgotten) {
       if (this.problem === undefined) logger.info({ peer: name }, 'peer is there');
       onChange();
     }
+  }
+
+  /** The connection is about to be closed: what comes of it is no news. */
+  forget(): void {
+    this.#forgotten = true;
   }
 
   /** What it serves; asks first when it was never there. @throws unavailable */

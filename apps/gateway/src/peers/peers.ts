@@ -10,7 +10,7 @@ import {
   type TransformerSamplerClient,
 } from '@clip-gen/contracts';
 import { ClipGenError } from '@clip-gen/errors';
-import { connect, type CallExtras, type ClientTls, type Connection } from '@clip-gen/serving';
+import { connect, type CallExtras, type ClientTls, type Connection, type ConnectionOptions } from '@clip-gen/serving';
 import type { Logger, Metrics } from '@clip-gen/telemetry';
 import { decoderAddresses, type GatewaySettings } from '../config.ts';
 import { FALLBACK_CANDIDATES } from '../generation-request.ts';
@@ -23,11 +23,16 @@ type TokenDecoder = TokenDecoderClient<CallExtras>;
 /** A question about presence is answered soon, or asked again later. */
 const PROBE: CallExtras = { deadlineMs: 2000, retry: false };
 
+/** Name of the decoder that makes quick pictures of the default one's. */
+const PREVIEW = 'preview';
+
 /** What one request goes through. */
 export interface Pipeline {
   readonly embedding: Embedding;
   readonly sampler: Sampler;
   readonly decoder: TokenDecoder;
+  /** Of the partial pictures; may be the same. */
+  readonly partialDecoder: TokenDecoder;
   /** What sampler and decoder agree on. */
   readonly grid: { readonly tokens: number; readonly codebookSize: number };
   /** Candidates that the sampler's model is best drawn with; of a request that does not say. */
@@ -47,6 +52,8 @@ export interface PeersParts {
   readonly onChange: () => void;
   /** Default: none. */
   readonly tls?: ClientTls;
+  /** Addresses that are called without it. */
+  readonly inProcess?: readonly string[];
 }
 
 /** The services behind the gateway: connections that stay, and a watch on who is there. */
@@ -59,7 +66,7 @@ export class Peers {
   readonly #timer: NodeJS.Timeout;
 
   /** Connects and begins to watch; services need not be there yet. @throws invalid_argument for what is no PEM */
-  constructor(settings: GatewaySettings, { logger, metrics, onChange, tls }: PeersParts) {
+  constructor(settings: GatewaySettings, { logger, metrics, onChange, tls, inProcess = [] }: PeersParts) {
     const common = {
       logger,
       metrics,
@@ -67,17 +74,20 @@ export class Peers {
       deadlineMs: settings.requestTimeoutMs,
       // A picture of the largest side as RGB8, and some.
       maxReceiveBytes: 3 * 4096 ** 2 + 65_536,
-      ...(tls && { tls }),
+    };
+    const called = (name: string, addresses: readonly string[]): ConnectionOptions => {
+      const outside = addresses.some((at) => !inProcess.includes(at));
+      return { ...common, name, addresses, ...(tls && outside && { tls }) };
     };
     const watched = { onChange, logger };
-    const embedding = connect(ClipEmbeddingDefinition, { ...common, name: 'embedding', addresses: settings.embedding });
+    const embedding = connect(ClipEmbeddingDefinition, called('embedding', settings.embedding));
     this.#embedding = embedding;
     this.#model = new Peer({
       ...watched,
       name: 'embedding',
       probe: () => embedding.client.getModel({}, PROBE),
     });
-    const sampler = connect(TransformerSamplerDefinition, { ...common, name: 'sampler', addresses: settings.sampler });
+    const sampler = connect(TransformerSamplerDefinition, called('sampler', settings.sampler));
     this.#sampler = sampler;
     this.#samplerPeer = new Peer({
       ...watched,
@@ -87,7 +97,7 @@ export class Peers {
     const decoders = new Map<string, Decoder>();
     for (const [id, addresses] of decoderAddresses(settings.decoders)) {
       const name = `decoder ${id}`;
-      const connection = connect(TokenDecoderDefinition, { ...common, name, addresses });
+      const connection = connect(TokenDecoderDefinition, called(name, addresses));
       const probe = (): Promise<GetDecoderResponse> => connection.client.getDecoder({}, PROBE);
       decoders.set(id, { connection, peer: new Peer({ ...watched, name, probe }) });
     }
@@ -134,20 +144,49 @@ export class Peers {
     return [this.#model, this.#samplerPeer, standard?.peer].every((peer) => peer && problems[peer.name] === undefined);
   }
 
-  /** The clients of one request. @throws unavailable when a service was never there, or they do not fit each other */
-  async pipeline(decoderId: string): Promise<Pipeline> {
-    const decoder = this.#decoders.get(decoderId);
-    if (!decoder) throw new ClipGenError('internal', `no decoder ${decoderId}`);
-    const [sampler] = await Promise.all([this.#samplerPeer.known(), decoder.peer.known(), this.#model.known()]);
-    const misfit = this.#misfit(decoderId);
-    if (misfit !== undefined) throw new ClipGenError('unavailable', `decoder ${decoderId} cannot be used: ${misfit}`);
+  /**
+   * Who makes the partial pictures of a request that does not say: the preview decoder is that of the model, which the
+   * default decoder shows too, and has to be there; all others have none but themselves.
+   */
+  partialDecoderOf(decoderId: string): string {
+    const preview = this.#decoders.get(PREVIEW);
+    const [standard] = this.#decoders.keys();
+    const usable = preview && preview.peer.problem === undefined && this.#misfit(PREVIEW) === undefined;
+    return usable && decoderId === standard ? PREVIEW : decoderId;
+  }
+
+  /**
+   * The clients of one request.
+   *
+   * @param partialDecoderId of the partial pictures
+   * @throws unavailable when a service was never there, or they do not fit each other
+   */
+  async pipeline(decoderId: string, partialDecoderId = decoderId): Promise<Pipeline> {
+    const [sampler, decoder, partialDecoder] = await Promise.all([
+      this.#samplerPeer.known(),
+      this.#decoderClient(decoderId),
+      this.#decoderClient(partialDecoderId),
+      this.#model.known(),
+    ]);
+    for (const id of [decoderId, partialDecoderId]) {
+      const misfit = this.#misfit(id);
+      if (misfit !== undefined) throw new ClipGenError('unavailable', `decoder ${id} cannot be used: ${misfit}`);
+    }
     return {
       embedding: this.#embedding.client,
       sampler: this.#sampler.client,
-      decoder: decoder.connection.client,
+      decoder,
+      partialDecoder,
       grid: { tokens: sampler.gridTokens, codebookSize: sampler.codebookSize },
       defaultCandidates: sampler.defaultCandidates || FALLBACK_CANDIDATES,
     };
+  }
+
+  async #decoderClient(id: string): Promise<TokenDecoder> {
+    const decoder = this.#decoders.get(id);
+    if (!decoder) throw new ClipGenError('internal', `no decoder ${id}`);
+    await decoder.peer.known();
+    return decoder.connection.client;
   }
 
   /** Why models of one request do not belong together, as far as is known. */
@@ -174,6 +213,7 @@ export class Peers {
 
   close(): void {
     clearInterval(this.#timer);
+    for (const peer of this.#all()) peer.forget();
     const decoders = [...this.#decoders.values()].map(({ connection }) => connection);
     for (const connection of [this.#embedding, this.#sampler, ...decoders]) connection.close();
   }

@@ -1,5 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ClipGenError } from '@clip-gen/errors';
 import type { WorkQueue } from '@clip-gen/serving';
+import type { RgbImage } from '@clip-gen/image';
 import { currentRequestId, withRequestId, type Logger } from '@clip-gen/telemetry';
 import type { GatewayMetrics } from '../gateway-metrics.ts';
 import { candidatesOf, type GenerationRequest } from '../generation-request.ts';
@@ -16,6 +18,8 @@ import { TokenLog } from './token-log.ts';
 
 /** Between two reports of progress at least, but for the last: an eye sees no more, and each costs. */
 const PROGRESS_MS = 50;
+/** How long finished pictures wait for partial ones of a decoder that the request has not named. */
+const PARTIALS_GRACE_MS = 2000;
 
 export interface GeneratorOptions {
   readonly peers: Peers;
@@ -100,10 +104,14 @@ export class Generator {
   ): Promise<void> {
     const { peers, attempts, judgeBatch, metrics, logger } = this.options;
     const { prompt, pictures, seed, partials, encoding } = request;
+    const partialsBy = request.partialDecoder ?? peers.partialDecoderOf(request.decoder);
     const { signal } = control;
     const since = (): number => performance.now() - startedMs;
     metrics.reached('begun', since());
-    const { embedding, sampler, decoder, grid, defaultCandidates } = await peers.pipeline(request.decoder);
+    const { embedding, sampler, decoder, partialDecoder, grid, defaultCandidates } = await peers.pipeline(
+      request.decoder,
+      partials > 0 ? partialsBy : undefined,
+    );
     const { usual, most } = this.options.candidates;
     const candidates = candidatesOf(request, usual || defaultCandidates, most);
     const { embeddings } = await blame(
@@ -141,20 +149,27 @@ export class Generator {
       },
     });
     const sampling = sampleTokens(sampler, condition, request, log, { ...trying('sampler'), onTokens: progress });
-    const decodings = rangesOf(candidates, partials).map((range) =>
-      decodePictures(decoder, range, log, {
-        ...trying('decoder'),
-        onPartial: async (index, image) => {
-          if (index === 0) metrics.reached('first_partial', since());
-          channel.push({ kind: 'partial', index, picture: await encodePicture(image, encoding) });
-        },
-        onPicture: (candidate, image) => blame('embedding', judge.add(candidate, image)),
-      }),
+    const handlers = {
+      ...trying('decoder'),
+      onPartial: async (index: number, image: RgbImage): Promise<void> => {
+        if (index === 0) metrics.reached('first_partial', since());
+        channel.push({ kind: 'partial', index, picture: await encodePicture(image, encoding) });
+      },
+      onPicture: (candidate: number, image: RgbImage) => blame('embedding', judge.add(candidate, image)),
+    };
+    const apart = partials > 0 && partialsBy !== request.decoder;
+    const decodings = rangesOf(candidates, apart ? 0 : partials).map((range) =>
+      blame(`decoder ${request.decoder}`, decodePictures(decoder, range, log, handlers)),
     );
-    const stages = [
-      blame('sampler', sampling).then(() => metrics.reached('sampled', since())),
-      ...decodings.map((decoding) => blame(`decoder ${request.decoder}`, decoding)),
-    ];
+    const stages = [blame('sampler', sampling).then(() => metrics.reached('sampled', since())), ...decodings];
+    if (apart) {
+      const range = { first: 0, count: 1, partials };
+      const unseen = { ...handlers, onPicture: () => Promise.resolve() }; // the full grid's picture is the other's part
+      const decode = (end: AbortSignal): Promise<void> =>
+        blame(`decoder ${partialsBy}`, decodePictures(partialDecoder, range, log, { ...unseen, signal: end }));
+      const named = request.partialDecoder !== undefined;
+      stages.push(named ? decode(signal) : this.#spare(decode, stages.slice(), signal, partialsBy));
+    }
     await allOrNone(stages, (error) => control.abort(error));
     const best = await blame('embedding', judge.finish());
     for (const [rank, { item, score, candidate }] of best.entries()) {
@@ -163,9 +178,37 @@ export class Generator {
     metrics.reached('finished', since());
     channel.push({ kind: 'finished', totalMs: since(), tokens: log.drawn });
   }
+
+  /**
+   * Partial pictures of a decoder that nobody has asked for: the request goes on without them when it fails, or takes
+   * longer than all the rest.
+   */
+  async #spare(
+    decode: (signal: AbortSignal) => Promise<void>,
+    rest: readonly Promise<unknown>[],
+    signal: AbortSignal,
+    decoder: string,
+  ): Promise<void> {
+    const [late, over] = [new AbortController(), new AbortController()];
+    void Promise.allSettled(rest)
+      .then(() => sleep(PARTIALS_GRACE_MS, undefined, { signal: over.signal }))
+      .then(
+        () => late.abort(new ClipGenError('deadline_exceeded', 'the pictures are done')),
+        () => undefined, // `decode` has ended in time
+      );
+    try {
+      await decode(AbortSignal.any([signal, late.signal]));
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const err: unknown = late.signal.aborted ? late.signal.reason : error;
+      this.options.logger.warn({ decoder, err }, 'no more partial pictures');
+    } finally {
+      over.abort();
+    }
+  }
 }
 
-/** Partial pictures are of the first candidate alone, so it is decoded in a call of its own when they are asked for. */
+/** Partial pictures are of the first candidate alone, so it is decoded in a call of its own when its decoder makes them. */
 function rangesOf(candidates: number, partials: number): CandidateRange[] {
   if (partials === 0 || candidates === 1) return [{ first: 0, count: candidates, partials }];
   return [

@@ -37,7 +37,14 @@ export interface GenerateRequest {
   /** Of partial and final pictures. */
   format: ImageFormat;
   /** Quality of JPEG and WebP in percent, in [0, 100]; absent: 90. Refused with PNG and RGB8. */
-  compression?: number | undefined;
+  compression?:
+    | number
+    | undefined;
+  /**
+   * Name of the decoder that makes the partial pictures; empty: the one called `preview` where it is there, unless
+   * `decoder` names another than the gateway's default; then, and without a preview, as `decoder`.
+   */
+  partialDecoder: string;
 }
 
 export interface GenerateResponse {
@@ -107,6 +114,7 @@ function createBaseGenerateRequest(): GenerateRequest {
     partialImages: 0,
     format: 0,
     compression: undefined,
+    partialDecoder: "",
   };
 }
 
@@ -141,6 +149,9 @@ export const GenerateRequest: MessageFns<GenerateRequest> = {
     }
     if (message.compression !== undefined) {
       writer.uint32(72).uint32(message.compression);
+    }
+    if (message.partialDecoder !== "") {
+      writer.uint32(82).string(message.partialDecoder);
     }
     return writer;
   },
@@ -230,6 +241,14 @@ export const GenerateRequest: MessageFns<GenerateRequest> = {
             message.compression = reader.uint32();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.partialDecoder = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -258,6 +277,7 @@ export const GenerateRequest: MessageFns<GenerateRequest> = {
     message.partialImages = object.partialImages ?? 0;
     message.format = object.format ?? 0;
     message.compression = object.compression ?? undefined;
+    message.partialDecoder = object.partialDecoder ?? "";
     return message;
   },
 };

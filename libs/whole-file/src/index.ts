@@ -1,0 +1,1 @@
+export { makeFolder, writeBytes, writeWhole } from './whole-file.ts';
