@@ -1,7 +1,9 @@
-// Two processes far from each other (100 ms each way, 100 Mbit/s) train the emoji recipe's transformer, in a smaller size,
-// with local steps, beside the same training that exchanges every step: held-out loss at the same pictures, bytes sent,
-// time at the exchange. The synchronous training runs to its end on one machine, where it learns the same to the last
-// bit, and for some seconds over the slow cable, for its pace and bytes there.
+/**
+ * Two processes far from each other (100 ms each way, 100 Mbit/s) train the emoji recipe's transformer, in a smaller size,
+ * with local steps, beside the same training that exchanges every step: held-out loss at the same pictures, bytes sent,
+ * time at the exchange. The synchronous training runs to its end on one machine, where it learns the same to the last
+ * bit, and for some seconds over the slow cable, for its pace and bytes there.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -56,10 +57,26 @@ export function median(times: readonly number[]): number {
 
 export const least = (times: readonly number[]): number => Math.min(...times);
 
-/** The options every bench has, and its own. */
+/** The options every bench has, and its own. `--help` prints the comment at the head of the bench and ends. */
 export function benchOptions<O extends NonNullable<ParseArgsConfig['options']>>(own: O) {
+  if (process.argv.includes('--help')) {
+    console.log(headComment(process.argv[1]!));
+    process.exit(0);
+  }
   const shared = { quick: { type: 'boolean', default: false }, json: { type: 'string' } } as const;
-  return parseArgs({ options: { ...shared, ...own } }).values;
+  try {
+    return parseArgs({ options: { ...shared, ...own } }).values;
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    console.error(`${error.message}; see --help`);
+    process.exit(2);
+  }
+}
+
+/** What a source file says of itself. */
+function headComment(file: string): string {
+  const [, text = ''] = /^\/\*\*\n(.*?)\n \*\//s.exec(readFileSync(file, 'utf8')) ?? [];
+  return text.replace(/^ \* ?/gm, '');
 }
 
 /** Processor, cores and how busy the machine is before the bench: figures mean nothing without them. */
