@@ -1,6 +1,7 @@
 import {
   hasPreview,
   openPreviewOf,
+  partialPositions,
   PictureDecoder,
   PreviewDecoder,
   type GridDecoder,
@@ -60,9 +61,7 @@ export class PartialPictures {
     private readonly decoder: GridDecoder | undefined,
     private readonly show: (index: number, image: RgbImage) => Promise<void>,
   ) {
-    const { tokens } = model.parts.gpt.config;
-    const even = Array.from({ length: count }, (_, i) => Math.round(((i + 1) * tokens) / (count + 1)));
-    this.#due = [...new Set(even)].filter((position) => position > 0 && position < tokens);
+    this.#due = partialPositions(count, model.parts.gpt.config.tokens);
   }
 
   /** Pictures that have begun: fewer than were asked for of a grid with hardly more positions. */

@@ -1,5 +1,6 @@
 import { tokenBlock, type DecodeOptions, type TokenBlock, type TokenEvent } from '@clip-gen/contracts';
 import { ClipGenError, invalidArgument } from '@clip-gen/errors';
+import { partialPositions } from '@clip-gen/generation';
 import type { DecoderDescription } from './token-grid-decoder.ts';
 
 /** Grids of one call at most, by the contract. */
@@ -55,7 +56,7 @@ export class GridAssembler {
     if (partialImages > MAX_PARTIAL_IMAGES) {
       throw invalidArgument('partialImages', `in [0, ${MAX_PARTIAL_IMAGES}]`, partialImages);
     }
-    this.#partialAt = evenPositions(partialImages, this.#length);
+    this.#partialAt = partialPositions(partialImages, this.#length);
     this.#grids = Array.from({ length: grids }, () => ({ tokens: new Int32Array(), known: 0 }));
     this.#missing = grids;
   }
@@ -134,10 +135,4 @@ export class GridAssembler {
       throw invalidArgument(`position of condition ${condition}, candidate ${candidate}`, next, position);
     }
   }
-}
-
-/** `count` positions that cut `length` into even pieces; fewer where pieces would be empty. */
-function evenPositions(count: number, length: number): number[] {
-  const at = Array.from({ length: count }, (_, i) => Math.round(((i + 1) * length) / (count + 1)));
-  return [...new Set(at)].filter((position) => position > 0 && position < length);
 }

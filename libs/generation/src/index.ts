@@ -2,6 +2,7 @@ export { CACHE_FILE, measureCacheSteps, writeCacheSteps, type MeasureOptions } f
 export { generate, type Generation, type Progress, type RankedPicture } from './generate.ts';
 export { readDefaultsFile, readGenerationDefaults, type GenerationDefaults } from './generation-defaults.ts';
 export type { GridDecoder } from './grid-decoder.ts';
+export { partialPositions } from './partial-positions.ts';
 export { ImageEncoder } from './image-encoder.ts';
 export { createPartSession, type EngineOptions, type ModelPart } from './model-part.ts';
 export {
