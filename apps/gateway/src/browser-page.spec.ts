@@ -66,7 +66,8 @@ describe.skipIf(!executablePath)('web page (needs Chromium: $CHROMIUM_PATH or /u
     let letOn = (): void => undefined;
     const shown = new Promise<void>((resolve) => (letOn = resolve));
     door.samplers[0]!.switches.before = (position) => (position < 10 ? undefined : shown);
-    await page.keyboard.type('a red apple'); // the prompt has the focus
+    await page.locator('#prompt:focus').waitFor(); // by itself; a moment after the page is loaded
+    await page.keyboard.type('a red apple');
     await page.keyboard.press('Enter');
     await page.locator('.waiting img').waitFor();
     expect(await page.locator('#go').textContent()).toBe('Stop');
