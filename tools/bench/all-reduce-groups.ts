@@ -6,8 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { JoinOptions } from '../../libs/all-reduce/src/index.ts';
-import type { RankRequest, RankTimes } from './all-reduce-rank.ts';
+import type { RankHello, RankOptions, RankRequest, RankTimes } from './all-reduce-rank.ts';
 import { startTorch, type TorchPeer } from './torch-peer.ts';
 
 /** What all ranks are asked to reduce. */
@@ -18,22 +17,25 @@ export interface RankGroup {
   /** Milliseconds of the slowest rank for one all-reduce, and what a rank sent on average, where it says. */
   reduce(ask: Ask): Promise<{ readonly ms: number; readonly bytesSent?: number }>;
   readonly sharesMemory: boolean;
+  /** The cores that each rank keeps to, where they are bound. */
+  readonly cores?: readonly (readonly number[] | undefined)[];
   close(): void;
 }
 
 const here = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
 
 /** Ours. */
-export async function startOwn(worldSize: number, how: Partial<JoinOptions>): Promise<RankGroup> {
+export async function startOwn(worldSize: number, how: Pick<RankOptions, 'transport' | 'bind'>): Promise<RankGroup> {
   const rendezvous = `127.0.0.1:${await freePort()}`;
   const ranks = Array.from({ length: worldSize }, (_, rank) => {
-    const options = { rank, worldSize, rendezvous, token: 'for the bench alone', ...how };
+    const options: RankOptions = { rank, worldSize, rendezvous, token: 'for the bench alone', ...how };
     const argument = JSON.stringify(options);
     return speak(spawn(process.execPath, ['--import', 'tsx', here('all-reduce-rank.ts'), argument]), `rank ${rank}`);
   });
-  const hello = await Promise.all(ranks.map(({ hear }) => hear<{ sharesMemory: boolean }>()));
+  const hello = await Promise.all(ranks.map(({ hear }) => hear<RankHello>()));
   return {
     sharesMemory: hello[0]!.sharesMemory,
+    cores: hello.map(({ cores }) => cores),
     async reduce(ask) {
       for (const { say } of ranks) say(JSON.stringify(ask));
       const answers = await Promise.all(ranks.map(({ hear }) => hear<RankTimes>()));
@@ -44,11 +46,17 @@ export async function startOwn(worldSize: number, how: Partial<JoinOptions>): Pr
   };
 }
 
-/** Gloo with one compute thread a rank, on the loopback interface; undefined without PyTorch. */
-export async function startGloo(worldSize: number): Promise<RankGroup | undefined> {
+/**
+ * Gloo with one compute thread a rank, on the loopback interface; undefined without PyTorch.
+ *
+ * @param cores that each rank is bound to
+ */
+export async function startGloo(worldSize: number, cores: RankGroup['cores']): Promise<RankGroup | undefined> {
   const port = await freePort();
   const peers = await Promise.all(
-    Array.from({ length: worldSize }, (_, rank) => startTorch('all-reduce.py', { rank, worldSize, port, threads: 1 })),
+    Array.from({ length: worldSize }, (_, rank) =>
+      startTorch('all-reduce.py', { rank, worldSize, port, threads: 1, cores: cores?.[rank] }),
+    ),
   );
   const all = peers.filter((peer): peer is TorchPeer => peer !== undefined);
   const close = (): void => all.forEach((peer) => peer.close());
@@ -66,8 +74,12 @@ export async function startGloo(worldSize: number): Promise<RankGroup | undefine
   };
 }
 
-/** OpenMPI as it comes, through shared memory; undefined, with a line that says so, where it is not installed. */
-export async function startMpi(worldSize: number): Promise<RankGroup | undefined> {
+/**
+ * OpenMPI as it comes, through shared memory; undefined, with a line that says so, where it is not installed.
+ *
+ * @param bind to cores in any case; OpenMPI does so by itself as long as there are enough
+ */
+export async function startMpi(worldSize: number, bind: boolean): Promise<RankGroup | undefined> {
   const folder = await mkdtemp(join(tmpdir(), 'all-reduce-mpi-'));
   const program = join(folder, 'all-reduce-mpi');
   try {
@@ -77,7 +89,8 @@ export async function startMpi(worldSize: number): Promise<RankGroup | undefined
     return undefined;
   }
   const asRoot = process.getuid?.() === 0 ? ['--allow-run-as-root'] : [];
-  const words = [...asRoot, '--oversubscribe', '-np', String(worldSize), program];
+  const binding = bind ? ['--map-by', 'core:oversubscribe', '--bind-to', 'core:overload-allowed'] : ['--oversubscribe'];
+  const words = [...asRoot, ...binding, '-np', String(worldSize), program];
   const ranks = speak(spawn('mpirun', words), 'mpirun');
   const { version } = await ranks.hear<{ version: string }>();
   console.log(`OpenMPI: ${version}`);

@@ -16,7 +16,7 @@ static void await_request(long request[2]) {
   for (;;) {
     MPI_Test(&pending, &done, MPI_STATUS_IGNORE);
     if (done) return;
-    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
   }
 }
 

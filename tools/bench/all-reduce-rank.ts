@@ -1,7 +1,25 @@
-// One rank of tools/bench/all-reduce.ts: JoinOptions as JSON in its argument; a line of JSON asks for some all-reduces one
+// One rank of tools/bench/all-reduce.ts: RankOptions as JSON in its argument; a line of JSON asks for some all-reduces one
 // after the other, the answer has the milliseconds of one of them.
 import { createInterface } from 'node:readline';
-import { joinGroup, type AllReduceOptions, type JoinOptions } from '../../libs/all-reduce/src/index.ts';
+import {
+  bindToCoreShare,
+  joinGroup,
+  type AllReduceOptions,
+  type GroupStatistics,
+  type JoinOptions,
+} from '../../libs/all-reduce/src/index.ts';
+
+/** What a rank is started with. */
+export interface RankOptions extends JoinOptions {
+  /** Whether it keeps to its share of the cores. */
+  readonly bind: boolean;
+}
+
+/** What it says first. */
+export interface RankHello extends GroupStatistics {
+  /** The cores that it keeps to. */
+  readonly cores: readonly number[] | undefined;
+}
 
 /** What a line asks for. */
 export interface RankRequest {
@@ -21,9 +39,11 @@ export interface RankTimes {
   readonly bytesSent: number;
 }
 
-const group = await joinGroup(JSON.parse(process.argv[2] ?? '{}') as JoinOptions);
+const { bind, ...join } = JSON.parse(process.argv[2] ?? '{}') as RankOptions;
+const cores = bind ? bindToCoreShare(join.rank, join.worldSize) : undefined;
+const group = await joinGroup(join);
 const say = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
-say(await group.statistics());
+say({ ...(await group.statistics()), cores } satisfies RankHello);
 
 const tensors = new Map<string, Float32Array>();
 for await (const line of createInterface({ input: process.stdin })) {

@@ -1,7 +1,8 @@
 """The Gloo side of tools/bench/all-reduce.ts: one rank of torch.distributed, told by one line of JSON what to reduce.
 
-Started with {"rank", "worldSize", "port", "threads"}. A request is {"elements": n, "repeats": k}; the answer {"ms": ...} of
-one of k all-reduces in place, one after the other, after a barrier. Prints {"torch": version} first.
+Started with {"rank", "worldSize", "port", "threads"}, perhaps "cores" to keep to. A request is {"elements": n, "repeats": k};
+the answer {"ms": ...} of one of k all-reduces in place, one after the other, after a barrier. Prints {"torch": version}
+first.
 """
 
 import json
@@ -13,6 +14,8 @@ import torch
 import torch.distributed as dist
 
 options = json.loads(sys.argv[1])
+if options.get("cores"):
+    os.sched_setaffinity(0, options["cores"])  # threads that are started later keep to them too
 torch.set_num_threads(options["threads"])
 os.environ["MASTER_ADDR"] = "127.0.0.1"
 os.environ["MASTER_PORT"] = str(options["port"])

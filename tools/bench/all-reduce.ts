@@ -5,7 +5,9 @@
  * everybody is through.
  *
  *     CLIP_GEN_PYTHON=/path/to/python3 node --import tsx tools/bench/all-reduce.ts
- *       [--quick] [--ranks 2,4] [--sizes 64,1000,25000,100000] [--seconds 10] [--json FILE] [--plot FILE.svg]
+ *       [--quick] [--ranks 2,4] [--sizes 64,1000,25000,100000] [--bind] [--seconds 10] [--json FILE] [--plot FILE.svg]
+ *
+ * --bind keeps every rank, ours and the peers', to its share of the cores, as `clip-gen train --bind` does.
  */
 import { writeFile } from 'node:fs/promises';
 import { startGloo, startMpi, startOwn, type Ask, type RankGroup } from './all-reduce-groups.ts';
@@ -22,9 +24,10 @@ import {
   type Contender,
 } from './measure.ts';
 
-const { quick, json, ranks, sizes, plot, seconds } = benchOptions({
+const { quick, json, ranks, sizes, bind, plot, seconds } = benchOptions({
   ranks: { type: 'string', default: '2,4' },
   sizes: { type: 'string' },
+  bind: { type: 'boolean', default: false },
   plot: { type: 'string' },
   seconds: { type: 'string', default: '10' },
 });
@@ -46,7 +49,7 @@ interface Row {
 }
 
 const rows: Row[] = [];
-console.log(`all-reduce; ${machine()}`);
+console.log(`all-reduce${bind ? ', ranks bound to cores' : ''}; ${machine()}`);
 for (const worldSize of ranks.split(',').map(Number)) await compare(worldSize);
 printTable(
   ['ranks, size, way', 'ms', 'least', 'GB/s', '× Gloo', '× OpenMPI', 'sent / least'],
@@ -59,7 +62,7 @@ printTable(
     return [`${n}, ${bytes / KB} KB, ${way}`, ms, leastMs, bytes / ms / 1e6, over('Gloo'), over('OpenMPI'), ratio];
   }),
 );
-await saveFigures(json, { rows });
+await saveFigures(json, { bind, rows });
 if (plot !== undefined) {
   const panels = [...new Set(rows.map((row) => row.ranks))].map((n) => ({
     title: `${n} ranks on one machine`,
@@ -71,10 +74,10 @@ if (plot !== undefined) {
 }
 
 async function compare(worldSize: number): Promise<void> {
-  const memory = await startOwn(worldSize, { transport: 'auto' });
-  const tcp = await startOwn(worldSize, { transport: 'tcp' });
-  const gloo = await startGloo(worldSize);
-  const mpi = await startMpi(worldSize);
+  const memory = await startOwn(worldSize, { transport: 'auto', bind });
+  const tcp = await startOwn(worldSize, { transport: 'tcp', bind });
+  const gloo = await startGloo(worldSize, bind ? tcp.cores : undefined);
+  const mpi = await startMpi(worldSize, bind);
   if (!memory.sharesMemory) console.log('shared memory does not work here: "auto" goes over Unix sockets');
   for (const bytes of SIZES) {
     const elements = bytes / 4;
@@ -99,7 +102,7 @@ async function compare(worldSize: number): Promise<void> {
     ];
     await interleave(contenders, {
       // Node compiles what is called often meanwhile, on the same cores.
-      warmup: quick || bytes > 4000 * KB ? 1 : 6,
+      warmup: quick ? 1 : bytes > 4000 * KB ? 6 : 12,
       rounds: quick ? 3 : 25,
       budgetMs: budgetMs(bytes),
     });

@@ -31,8 +31,9 @@ export async function interleave(
   contenders: readonly Contender[],
   { warmup, rounds, budgetMs }: Rounds,
 ): Promise<void> {
-  const start = performance.now();
+  let start = performance.now();
   for (let round = -warmup; round < rounds; round++) {
+    if (round === 0) start = performance.now();
     if (round > 0 && budgetMs !== undefined && performance.now() - start > budgetMs) break;
     for (const { run, times } of contenders) {
       await sleep(REST_MS);

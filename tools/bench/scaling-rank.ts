@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline';
 import { gptConfigSchema } from '@clip-gen/gpt';
 import { RandomStream } from '@clip-gen/rng';
 import { tensor } from '@clip-gen/tensor';
+import { bindToCoreShare } from '../../libs/all-reduce/src/index.ts';
 import { World } from '../../apps/trainer/src/distributed/world.ts';
 import { trainingGraph } from '../../apps/trainer/src/stages/gpt-graphs.ts';
 import { scalarOf, StepGraph, trainingCuts } from '../../apps/trainer/src/step-graph.ts';
@@ -17,6 +18,8 @@ export interface RankOptions {
   /** Rows of this rank. */
   readonly batch: number;
   readonly threads: number;
+  /** Whether it keeps to its share of the cores. */
+  readonly bind: boolean;
 }
 
 /** What a step took. */
@@ -36,7 +39,9 @@ export interface RankHello {
   readonly segments: number;
 }
 
-const { rank, worldSize, rendezvous, batch, threads } = JSON.parse(process.argv[2] ?? '{}') as RankOptions;
+const options = JSON.parse(process.argv[2] ?? '{}') as RankOptions;
+const { rank, worldSize, rendezvous, batch, threads } = options;
+if (options.bind) bindToCoreShare(rank, worldSize);
 const world = await World.join({ rank, worldSize, rendezvous, token: 'only for a bench' });
 const config = await recipeModel('gpt', gptConfigSchema);
 // The embedding loss, which alone looks through frozen models, is left out.

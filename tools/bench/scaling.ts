@@ -26,11 +26,11 @@ interface World {
   close(): void;
 }
 
-async function startWorld(worldSize: number, threads: number): Promise<World> {
+async function startWorld(worldSize: number, threads: number, bind = false): Promise<World> {
   const rendezvous = `127.0.0.1:${await freePort()}`;
   const program = fileURLToPath(new URL('scaling-rank.ts', import.meta.url));
   const members = Array.from({ length: worldSize }, (_, rank) => {
-    const given: RankOptions = { rank, worldSize, rendezvous, batch: batch / worldSize, threads };
+    const given: RankOptions = { rank, worldSize, rendezvous, batch: batch / worldSize, threads, bind };
     const words = ['--import', 'tsx', program, JSON.stringify(given)];
     const child: ChildProcessWithoutNullStreams = spawn(process.execPath, words);
     child.stderr.pipe(process.stderr);
@@ -55,8 +55,8 @@ async function startWorld(worldSize: number, threads: number): Promise<World> {
 
 const worlds: World[] = [];
 try {
-  worlds.push(await startWorld(1, ranks), await startWorld(ranks, 1));
-  const [alone, together] = worlds as [World, World];
+  worlds.push(await startWorld(1, ranks), await startWorld(ranks, 1), await startWorld(ranks, 1, true));
+  const [alone, together, bound] = worlds as [World, World, World];
   const exchanges: { exchangeMs: number; blockedMs: number }[] = [];
   const slowest = (answers: readonly StepTimes[]): number => Math.max(...answers.map(({ ms }) => ms));
   const ways = [
@@ -66,6 +66,7 @@ try {
       exchanges.push(...answers);
       return slowest(answers);
     }),
+    contender(`${ranks} processes, bound to cores`, async () => slowest(await bound.step())),
   ] as const;
   const warmup = 2;
   await interleave(ways, { warmup, rounds: options.quick ? 3 : 25, budgetMs: options.quick ? 10_000 : 40_000 });

@@ -4,5 +4,6 @@ export { type AllReduceOptions, type Group, type GroupStatistics } from './group
 export { inProcessGroups, type InProcessOptions } from './in-process-groups.ts';
 export { joinGroup, type JoinOptions } from './join-group.ts';
 export { type WireFormat } from './kernel/kernels.ts';
+export { bindToCoreShare } from './native/core-share.ts';
 export { type TransportKind } from './thread/messages.ts';
 export { type TlsFiles } from './transport/tls-files.ts';

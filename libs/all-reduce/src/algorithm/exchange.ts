@@ -2,6 +2,7 @@ import type { Combine, WireFormat } from '../kernel/kernels.ts';
 import { wireBytes } from '../kernel/kernels.ts';
 import { FRAME_BYTES, type WorkMemory } from '../memory/work-memory.ts';
 import type { Transport } from '../transport/transport.ts';
+import { carryOn, type Flow, type Receipt, type Wait } from './flow.ts';
 
 /** A stretch of elements: the first and how many. */
 export interface Slice {
@@ -25,7 +26,9 @@ export class Exchange {
   readonly size: number;
   /** The own place. */
   readonly me: number;
-  readonly #sends: Promise<void>[] = [];
+  #sending = 0;
+  #sendError: Error | undefined;
+  readonly #whenSent: ((error?: Error) => void)[] = [];
 
   constructor(
     readonly memory: WorkMemory,
@@ -38,23 +41,46 @@ export class Exchange {
     this.me = ranks.indexOf(rank);
   }
 
-  /** Starts a send; `finished` waits for it. The bytes must stay as they are until then. */
+  /** Starts a send. The bytes must stay as they are until a flow has waited for `'sent'`, or `run` has ended. */
   send(to: number, channel: number, address: number, byteLength: number): void {
     const bytes = this.memory.bytes.subarray(address, address + byteLength);
-    const sent = this.transport.send(this.ranks[to]!, channel, { signature: this.signature, bytes });
-    sent.catch(() => undefined); // `finished` sees it, unless a receive fails first
-    this.#sends.push(sent);
+    this.#sending++;
+    this.transport.send(this.ranks[to]!, channel, { signature: this.signature, bytes, done: this.#sent });
   }
 
-  receive(from: number, channel: number, address: number, byteLength: number): Promise<void> {
-    const bytes = this.memory.bytes.subarray(address, address + byteLength);
-    return this.transport.receive(this.ranks[from]!, channel, { signature: this.signature, bytes });
+  /** What a flow yields to wait for bytes at an address. */
+  receive(from: number, channel: number, address: number, byteLength: number): Receipt {
+    return { from, channel, bytes: this.memory.bytes.subarray(address, address + byteLength) };
   }
 
-  /** When every byte sent so far may be changed again. */
-  async finished(): Promise<void> {
-    await Promise.all(this.#sends.splice(0));
+  /** Carries flows on side by side. Resolves when all have ended and every byte sent may be changed again. */
+  run(...flows: readonly Flow[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let running = flows.length;
+      const settle = (error?: Error): void => (error ? reject(error) : resolve());
+      const ended = (error?: Error): void => {
+        if (error) reject(error);
+        else if (--running === 0) this.#afterSends(settle);
+      };
+      for (const flow of flows) carryOn(flow, this.#wait, ended);
+    });
   }
+
+  readonly #wait = (what: Wait, goOn: (error?: Error) => void): void => {
+    if (what === 'sent') return this.#afterSends(goOn);
+    const { from, channel, bytes } = what;
+    this.transport.receive(this.ranks[from]!, channel, { signature: this.signature, bytes, done: goOn });
+  };
+
+  #afterSends(goOn: (error?: Error) => void): void {
+    if (this.#sending === 0) goOn(this.#sendError);
+    else this.#whenSent.push(goOn);
+  }
+
+  readonly #sent = (error?: Error): void => {
+    this.#sendError ??= error;
+    if (--this.#sending === 0) for (const goOn of this.#whenSent.splice(0)) goOn(this.#sendError);
+  };
 }
 
 /** Elements in `parts` slices as equal as multiples of 16 allow; the last may be short or empty. */

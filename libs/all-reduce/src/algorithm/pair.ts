@@ -1,5 +1,6 @@
 import type { Combine } from '../kernel/kernels.ts';
 import type { Exchange } from './exchange.ts';
+import type { Flow } from './flow.ts';
 
 /**
  * Two ranks: each sends everything to the other, in one frame, and both sum everything. As many bytes as a ring's, and one
@@ -10,18 +11,18 @@ import type { Exchange } from './exchange.ts';
  * @param address of float32, which are sent as they are
  * @param count at most what a frame holds
  */
-export async function pair(
+export function* pair(
   exchange: Exchange,
   address: number,
   count: number,
   { combine, factor }: { readonly combine: Combine; readonly factor: number },
   channel: 0 | 1 = 0,
-): Promise<void> {
+): Flow {
   const { me, memory } = exchange;
   const received = memory.receiveBuffer(channel);
   exchange.send(1 - me, channel, address, count * 4);
-  await exchange.receive(1 - me, channel, received, count * 4);
-  await exchange.finished(); // what was sent is overwritten now
+  yield exchange.receive(1 - me, channel, received, count * 4);
+  yield 'sent'; // what was sent is overwritten now
   const [first, second] = me === 0 ? [address, received] : [received, address];
   memory.kernels.combine(combine, address, first, second, count);
   memory.kernels.scale(address, factor, count);

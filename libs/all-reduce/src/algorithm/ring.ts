@@ -1,4 +1,5 @@
 import { wireBytes } from '../kernel/kernels.ts';
+import type { Flow } from './flow.ts';
 import { frames, type Arithmetic, type Exchange, type Slice } from './exchange.ts';
 
 /**
@@ -13,7 +14,7 @@ import { frames, type Arithmetic, type Exchange, type Slice } from './exchange.t
  * @param reduce, gather which halves to do, both by default: `reduce` leaves the own slice finished, `gather` expects it so
  * @param channel rings of different channels may go on at the same time
  */
-export async function ring(
+export function* ring(
   exchange: Exchange,
   address: number,
   parts: readonly Slice[],
@@ -23,7 +24,7 @@ export async function ring(
     gather = true,
     channel = 0,
   }: { readonly reduce?: boolean; readonly gather?: boolean; readonly channel?: 0 | 1 } = {},
-): Promise<void> {
+): Flow {
   const { size, me, memory } = exchange;
   const { format } = arithmetic;
   const { kernels } = memory;
@@ -50,7 +51,7 @@ export async function ring(
     for (let step = 0; step < size - 1; step++) {
       const last = step === size - 2;
       for (const frame of framesOf(me - 2 - step)) {
-        await exchange.receive(left, channel, buffer, bytesOf(frame));
+        yield exchange.receive(left, channel, buffer, bytesOf(frame));
         kernels.accumulate(arithmetic.combine, place(frame), format, buffer, frame.count);
         if (last) kernels.scale(place(frame), arithmetic.factor, frame.count);
         if (last && !gather) continue;
@@ -69,11 +70,10 @@ export async function ring(
   if (gather) {
     for (let step = 0; step < size - 1; step++) {
       for (const frame of framesOf(me - 1 - step)) {
-        await exchange.receive(left, channel, wirePlace(frame), bytesOf(frame));
+        yield exchange.receive(left, channel, wirePlace(frame), bytesOf(frame));
         if (step < size - 2) forward(frame);
         decode(frame);
       }
     }
   }
-  await exchange.finished();
 }

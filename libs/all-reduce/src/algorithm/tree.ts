@@ -1,5 +1,6 @@
 import { wireBytes } from '../kernel/kernels.ts';
 import { frames, slices, type Arithmetic, type Exchange, type Slice } from './exchange.ts';
+import type { Flow } from './flow.ts';
 
 /** A place's neighbours in a tree. */
 export interface TreeNode {
@@ -48,31 +49,23 @@ export function rootedTree(size: number, root: number, me: number): TreeNode {
  * node of one tree is a leaf of the other, so that all links carry about the same. 2·log₂ n hops instead of the ring's
  * 2·(n − 1); bytes sent by a rank: up to 2·S.
  *
- * Order of the sum: own part, then the children's.
+ * Order of the sum: own part, then the children's. The flows go on side by side.
  */
-export async function doubleTree(
-  exchange: Exchange,
-  address: number,
-  count: number,
-  arithmetic: Arithmetic,
-): Promise<void> {
+export function doubleTree(exchange: Exchange, address: number, count: number, arithmetic: Arithmetic): Flow[] {
   const [first, second] = slices(count, 2) as [Slice, Slice];
   const { size, me } = exchange;
   const trees = [
     { slice: first, node: inOrderTree(size, 0, me), channel: 0 },
     { slice: second, node: inOrderTree(size, 1, me), channel: 2 },
   ];
-  await Promise.all(
-    trees.flatMap(({ slice, node, channel }) => [
-      reduceUp(exchange, node, channel, address, slice, arithmetic, true),
-      sendDown(exchange, node, channel + 1, address, slice, arithmetic),
-    ]),
-  );
-  await exchange.finished();
+  return trees.flatMap(({ slice, node, channel }) => [
+    reduceUp(exchange, node, channel, address, slice, arithmetic, true),
+    sendDown(exchange, node, channel + 1, address, slice, arithmetic),
+  ]);
 }
 
 /** Reduces to the tree's root, which alone has the result then. Uses channels `channel` and, with `down`, the next. */
-export async function reduceUp(
+export function* reduceUp(
   exchange: Exchange,
   node: TreeNode,
   channel: number,
@@ -80,14 +73,14 @@ export async function reduceUp(
   slice: Slice,
   { combine, format, factor }: Arithmetic,
   down = false,
-): Promise<void> {
+): Flow {
   const { memory } = exchange;
   const buffer = memory.receiveBuffer(channel);
   for (const frame of frames(slice, format)) {
     const place = address + frame.start * 4;
     const bytes = frame.count * wireBytes(format);
     for (const child of node.children) {
-      await exchange.receive(child, channel, buffer, bytes);
+      yield exchange.receive(child, channel, buffer, bytes);
       memory.kernels.accumulate(combine, place, format, buffer, frame.count);
     }
     if (node.parent !== undefined) {
@@ -103,20 +96,20 @@ export async function reduceUp(
 }
 
 /** Passes down what comes from the parent; the root does nothing. */
-export async function sendDown(
+export function* sendDown(
   exchange: Exchange,
   node: TreeNode,
   channel: number,
   address: number,
   slice: Slice,
   { format }: Pick<Arithmetic, 'format'>,
-): Promise<void> {
+): Flow {
   if (node.parent === undefined) return;
   for (const frame of frames(slice, format)) {
     const place = address + frame.start * 4;
     const bytes = frame.count * wireBytes(format);
     const at = wirePlace(exchange, address, frame, format);
-    await exchange.receive(node.parent, channel, at, bytes);
+    yield exchange.receive(node.parent, channel, at, bytes);
     for (const child of node.children) exchange.send(child, channel, at, bytes);
     if (format !== 'float32') exchange.memory.kernels.decode(place, format, at, frame.count);
   }

@@ -62,10 +62,9 @@ async function throughFirst(work: Work, segment: Segment): Promise<void> {
   const local = work.exchange(topology.local);
   const whole = { start: 0, count: segment.count };
   const sumOnly = { ...arithmetic, factor: 1 };
-  await reduceUp(local, rootedTree(local.size, 0, local.me), 0, address, whole, sumOnly);
-  await local.finished();
+  await local.run(reduceUp(local, rootedTree(local.size, 0, local.me), 0, address, whole, sumOnly));
   if (local.me === 0) await between(work, topology.leaders, address, segment.count, arithmetic);
-  await broadcast(local, address, segment.count, 0, arithmetic.format);
+  await local.run(broadcast(local, address, segment.count, 0, arithmetic.format));
   if (inPlace === undefined) store(segment, pieces, address, 0, segment.count);
 }
 
@@ -83,10 +82,10 @@ async function between(
   const bytes = count * wireBytes(arithmetic.format);
   switch (flatAlgorithm(work.call.algorithm, exchange.size, bytes, arithmetic.format)) {
     case 'pair':
-      return pair(exchange, address, count, arithmetic, channel);
+      return exchange.run(pair(exchange, address, count, arithmetic, channel));
     case 'tree':
-      return doubleTree(exchange, address, count, arithmetic);
+      return exchange.run(...doubleTree(exchange, address, count, arithmetic));
     case 'ring':
-      return ring(exchange, address, slices(count, exchange.size), arithmetic, { channel });
+      return exchange.run(ring(exchange, address, slices(count, exchange.size), arithmetic, { channel }));
   }
 }

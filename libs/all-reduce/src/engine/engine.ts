@@ -74,8 +74,10 @@ export class Engine {
         return allGather(work);
       case 'broadcast':
         return broadcastAll(work);
-      case 'barrier':
-        return barrier(exchange(everybody(topology)));
+      case 'barrier': {
+        const all = exchange(everybody(topology));
+        return all.run(barrier(all));
+      }
     }
   }
 }

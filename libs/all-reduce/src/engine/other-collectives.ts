@@ -24,7 +24,8 @@ export async function reduceScatter(work: Work): Promise<void> {
     for (const [rank, { start, count }] of parts.entries()) {
       input.read(rank * output.count + first, count, stage + start * 4);
     }
-    await ring(work.exchange(everybody(topology)), stage, parts, arithmetic, { reduce: true, gather: false });
+    const exchange = work.exchange(everybody(topology));
+    await exchange.run(ring(exchange, stage, parts, arithmetic, { reduce: true, gather: false }));
     const own = parts[topology.rank]!;
     output.write(first, own.count, stage + own.start * 4);
   }
@@ -38,7 +39,8 @@ export async function allGather(work: Work): Promise<void> {
   for (const { first, parts } of rounds(work, input.count)) {
     const own = parts[topology.rank]!;
     input.read(first, own.count, stage + own.start * 4);
-    await ring(work.exchange(everybody(topology)), stage, parts, arithmetic, { reduce: false, gather: true });
+    const exchange = work.exchange(everybody(topology));
+    await exchange.run(ring(exchange, stage, parts, arithmetic, { reduce: false, gather: true }));
     for (const [rank, { start, count }] of parts.entries()) {
       output.write(rank * input.count + first, count, stage + start * 4);
     }
@@ -52,7 +54,8 @@ export async function broadcastAll(work: Work): Promise<void> {
     const inPlace = contiguousAddress(segment, pieces);
     const address = inPlace ?? memory.stage(0);
     if (inPlace === undefined && topology.rank === call.root) load(segment, pieces, address);
-    await broadcast(work.exchange(everybody(topology)), address, segment.count, call.root, arithmetic.format);
+    const exchange = work.exchange(everybody(topology));
+    await exchange.run(broadcast(exchange, address, segment.count, call.root, arithmetic.format));
     if (inPlace === undefined) store(segment, pieces, address, 0, segment.count);
   }
 }

@@ -34,16 +34,16 @@ export function viewPiece({ memory }: WorkMemory, tensor: Float32Array): Piece {
 
 /** A tensor of another thread of this process, by its address: the thread that computes spends no time on copies. */
 export function addressPiece(
-  base: bigint,
-  copy: (into: bigint, from: bigint, bytes: number) => void,
-  tensor: bigint,
+  base: number,
+  copy: (into: number, from: number, bytes: number) => void,
+  tensor: number,
   count: number,
 ): Piece {
-  const at = (start: number): bigint => tensor + BigInt(start * 4);
+  const at = (start: number): number => tensor + start * 4;
   return {
     count,
     address: undefined,
-    read: (start, length, into) => copy(base + BigInt(into), at(start), length * 4),
-    write: (start, length, from) => copy(at(start), base + BigInt(from), length * 4),
+    read: (start, length, into) => copy(base + into, at(start), length * 4),
+    write: (start, length, from) => copy(at(start), base + from, length * 4),
   };
 }

@@ -6,7 +6,7 @@ import type { WorkMemory } from './work-memory.ts';
 
 /** Whole pages of the process. */
 interface Loan {
-  readonly page: bigint;
+  readonly page: number;
   readonly bytes: number;
 }
 
@@ -27,10 +27,10 @@ export class LentMemory {
   ) {}
 
   /** Where the bytes lie in the group's memory from now on; undefined when there is no room. */
-  lend(address: bigint, bytes: number): number | undefined {
+  lend(address: number, bytes: number): number | undefined {
     const { native, memory, file } = this;
-    const before = Number(address % BigInt(native.pageBytes));
-    const page = address - BigInt(before);
+    const before = address % native.pageBytes;
+    const page = address - before;
     const whole = Math.ceil((before + bytes) / native.pageBytes) * native.pageBytes;
     const place = this.#allocate(whole); // regions begin with a page of their files
     if (place === undefined) return undefined;
@@ -63,7 +63,7 @@ export class LentMemory {
     }
   }
 
-  #alias(place: number): bigint {
-    return this.native.addressOf(this.memory.bytes) + BigInt(place);
+  #alias(place: number): number {
+    return this.native.addressOf(this.memory.bytes) + place;
   }
 }

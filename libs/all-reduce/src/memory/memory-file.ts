@@ -52,7 +52,7 @@ export class MemoryFile {
   }
 
   /** Maps `bytes` from `offset` of the region on over other memory of this process, too. False when the system refuses. */
-  mapOver(address: bigint, offset: number, bytes: number): boolean {
+  mapOver(address: number, offset: number, bytes: number): boolean {
     return this.native.mapFile(address, bytes, this.#fd, offset);
   }
 
@@ -80,7 +80,7 @@ export function mapRegions(native: NativeCalls, memory: WorkMemory, paths: reado
   const bytes = regionBytes(memory.sizes);
   const base = native.addressOf(memory.bytes);
   for (const [region, path] of paths.entries()) {
-    if (!mapFile(native, base + BigInt(memory.regionStart(region)), bytes, path)) {
+    if (!mapFile(native, base + memory.regionStart(region), bytes, path)) {
       unmapRegions(native, memory, region);
       return false;
     }
@@ -91,10 +91,10 @@ export function mapRegions(native: NativeCalls, memory: WorkMemory, paths: reado
 /** Lets go of the first `count` regions' files. */
 export function unmapRegions(native: NativeCalls, memory: WorkMemory, count: number): void {
   const base = native.addressOf(memory.bytes);
-  native.unmap(base + BigInt(memory.regionStart(0)), count * regionBytes(memory.sizes));
+  native.unmap(base + memory.regionStart(0), count * regionBytes(memory.sizes));
 }
 
-function mapFile(native: NativeCalls, address: bigint, bytes: number, path: string): boolean {
+function mapFile(native: NativeCalls, address: number, bytes: number, path: string): boolean {
   let fd: number;
   try {
     fd = openSync(path, 'r+');
@@ -113,8 +113,8 @@ function mapFile(native: NativeCalls, address: bigint, bytes: number, path: stri
 export function futexSleeper(native: NativeCalls, memory: WorkMemory): WordSleeper {
   const base = native.addressOf(memory.bytes);
   return {
-    sleep: (address, seen, milliseconds) => native.futexWait(base + BigInt(address), seen, milliseconds),
-    wake: (address) => native.futexWake(base + BigInt(address)),
+    sleep: (address, seen, milliseconds) => native.futexWait(base + address, seen, milliseconds),
+    wake: (address) => native.futexWake(base + address),
     yieldCore: native.yieldCore,
   };
 }

@@ -1,28 +1,32 @@
 import koffi from 'koffi';
 
-/** Functions of the C library. Addresses are bigint; nothing here is checked. */
+/** Functions of the C library. Nothing here is checked. Addresses are below 2^53 wherever this runs. */
 export interface NativeCalls {
   /** Address of the array's first element; good while the array is neither garbage nor transferred. */
-  addressOf(array: ArrayBufferView): bigint;
-  copy(into: bigint, from: bigint, bytes: number): void;
+  addressOf(array: ArrayBufferView): number;
+  copy(into: number, from: number, bytes: number): void;
   /** Bytes of the pieces that memory is mapped in. */
   readonly pageBytes: number;
   /** Maps a file over `address`, from `offset` on. False when the system refuses. All are multiples of `pageBytes`. */
-  mapFile(address: bigint, bytes: number, fileDescriptor: number, offset?: number): boolean;
+  mapFile(address: number, bytes: number, fileDescriptor: number, offset?: number): boolean;
   /** Puts ordinary memory of zeros over `address`, letting go of what was mapped. */
-  unmap(address: bigint, bytes: number): boolean;
+  unmap(address: number, bytes: number): boolean;
   /**
    * Puts ordinary memory with the same contents over `address`, letting go of what was mapped: whoever reads sees the
    * contents all the time; what is written meanwhile may be lost. False when the system refuses; then nothing has changed.
    */
-  replace(address: bigint, bytes: number): boolean;
+  replace(address: number, bytes: number): boolean;
   /** Takes the file's pages now, so that touching them later cannot fail. False when there is no room. */
   reserve(fileDescriptor: number, start: number, bytes: number): boolean;
   /** Sleeps while the word is `seen`, at most so long. */
-  futexWait(address: bigint, seen: number, milliseconds: number): void;
-  futexWake(address: bigint): void;
+  futexWait(address: number, seen: number, milliseconds: number): void;
+  futexWake(address: number): void;
   /** Lets another thread that is ready have this core. */
   yieldCore(): void;
+  /** Numbers of the cores that the calling thread may run on, ascending; empty where the system does not say. */
+  cores(): number[];
+  /** Lets the calling thread, and threads that it starts from now on, run on these cores alone. False when refused. */
+  bindTo(cores: readonly number[]): boolean;
   /** Another number for an open file; −1 when the system has none left. */
   duplicate(fileDescriptor: number): number;
   close(fileDescriptor: number): void;
@@ -30,9 +34,9 @@ export interface NativeCalls {
    * Moves bytes that can be moved at once: how many, {@link END} where the other side has ended or broken the connection,
    * {@link LATER} where nothing can be moved now.
    */
-  receive(fileDescriptor: number, address: bigint, bytes: number): number;
+  receive(fileDescriptor: number, address: number, bytes: number): number;
   /** As `receive`; `more` says that more bytes follow at once, which may share their packet. */
-  send(fileDescriptor: number, address: bigint, bytes: number, more: boolean): number;
+  send(fileDescriptor: number, address: number, bytes: number, more: boolean): number;
   /** Bytes that the system keeps of what is sent and not yet received, instead of as many as it sees fit. */
   limitSending(fileDescriptor: number, bytes: number): void;
   /** Sleeps until one of the sockets can do what is asked, at most so long. */
@@ -72,6 +76,9 @@ const POLLOUT = 4;
 const EINTR = 4;
 const EAGAIN = 11;
 
+/** Bytes of sched.h's cpu_set_t. */
+const CORE_SET_BYTES = 128;
+
 // What libs/runtime needs of koffi: stacks of native calls on other threads, fixed at its first use in a thread.
 const STACK_BYTES = 8 * 2 ** 20;
 
@@ -99,49 +106,57 @@ function load(): NativeCalls | undefined {
   const library = koffi.load(null);
   const bind = <F>(name: string, result: string, parameters: readonly string[]): F =>
     library.func(name, result, [...parameters]) as unknown as F;
-  const memcpy = bind<(into: bigint, from: bigint, bytes: number) => void>('memcpy', 'void', [
+  const memcpy = bind<(into: number, from: number, bytes: number) => void>('memcpy', 'void', [
     ...['uintptr_t', 'uintptr_t', 'size_t'],
   ]);
   const mmap = bind<
-    (address: bigint, bytes: number, protection: number, flags: number, fd: number, offset: number) => bigint | number
+    (address: number, bytes: number, protection: number, flags: number, fd: number, offset: number) => bigint | number
   >('mmap', 'intptr_t', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64_t']);
-  const mremap = bind<(from: bigint, fromBytes: number, bytes: number, flags: number, into: bigint) => bigint | number>(
+  const mremap = bind<(from: number, fromBytes: number, bytes: number, flags: number, into: number) => bigint | number>(
     'mremap',
     'intptr_t',
     ['uintptr_t', 'size_t', 'size_t', 'int', 'uintptr_t'],
   );
-  const munmap = bind<(address: bigint, bytes: number) => number>('munmap', 'int', ['uintptr_t', 'size_t']);
+  const munmap = bind<(address: number, bytes: number) => number>('munmap', 'int', ['uintptr_t', 'size_t']);
   const fallocate = bind<(fd: number, mode: number, start: number, bytes: number) => number>('fallocate', 'int', [
     ...['int', 'int', 'int64_t', 'int64_t'],
   ]);
   const syscall = bind<
-    (call: number, address: bigint, operation: number, value: number, timeout: bigint, a: number, b: number) => number
+    (call: number, address: number, operation: number, value: number, timeout: number, a: number, b: number) => number
   >('syscall', 'long', ['long', 'uintptr_t', 'int', 'uint32_t', 'uintptr_t', 'uintptr_t', 'uint32_t']);
   const plain = <F>(name: string): F => bind<F>(name, 'int', ['int']);
   const [dup, close] = [plain<(fd: number) => number>('dup'), plain<(fd: number) => number>('close')];
   const yieldCore = bind<() => number>('sched_yield', 'int', []);
-  type Move = (fd: number, address: bigint, bytes: number, flags: number) => number | bigint;
+  type Move = (fd: number, address: number, bytes: number, flags: number) => number | bigint;
   const move = (name: string): Move => bind<Move>(name, 'intptr_t', ['int', 'uintptr_t', 'size_t', 'int']);
   const [recv, send] = [move('recv'), move('send')];
-  const poll = bind<(list: bigint, count: number, ms: number) => number>('poll', 'int', ['uintptr_t', 'ulong', 'int']);
-  const setOption = bind<(fd: number, level: number, name: number, value: bigint, bytes: number) => number>(
+  const poll = bind<(list: number, count: number, ms: number) => number>('poll', 'int', ['uintptr_t', 'ulong', 'int']);
+  const setOption = bind<(fd: number, level: number, name: number, value: number, bytes: number) => number>(
     'setsockopt',
     'int',
     ['int', 'int', 'int', 'uintptr_t', 'uint32_t'],
   );
+  const bases = new WeakMap<ArrayBufferLike, number>(); // asking takes longer than small calls do
   const optionValue = new Int32Array(2);
-  const optionAddress: bigint = koffi.address(optionValue.buffer);
+  const optionAddress = Number(koffi.address(optionValue.buffer));
   const moved = (count: number): number => {
     if (count >= 0) return count;
     const reason = koffi.errno();
     return reason === EAGAIN || reason === EINTR ? LATER : END;
   };
+  type CoreSetCall = (thread: number, bytes: number, set: number) => number;
+  const coreSetCall = (name: string): CoreSetCall => bind<CoreSetCall>(name, 'int', ['int', 'size_t', 'uintptr_t']);
+  const [getCores, setCores] = [coreSetCall('sched_getaffinity'), coreSetCall('sched_setaffinity')];
+  const coreSet = new Uint8Array(CORE_SET_BYTES); // a bit for each, least significant first
+  const coreSetAddress = Number(koffi.address(coreSet.buffer));
   const timeout = new BigInt64Array(2); // struct timespec: seconds, nanoseconds
-  const timeoutAddress: bigint = koffi.address(timeout.buffer);
+  const timeoutAddress = Number(koffi.address(timeout.buffer));
   return {
     addressOf: (array) => {
-      void array.buffer; // small arrays live inside V8's moving heap until somebody asks for their buffer
-      return koffi.address(array);
+      const { buffer } = array; // small arrays live inside V8's moving heap until somebody asks for it
+      let base = bases.get(buffer);
+      if (base === undefined) bases.set(buffer, (base = Number(koffi.address(new Uint8Array(buffer)))));
+      return base + array.byteOffset;
     },
     copy: memcpy,
     pageBytes: bind<() => number>('getpagesize', 'int', [])(),
@@ -149,8 +164,8 @@ function load(): NativeCalls | undefined {
       Number(mmap(address, bytes, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, offset)) !== -1,
     unmap: (address, bytes) => Number(mmap(address, bytes, PROT_READ_WRITE, MAP_PRIVATE_FIXED_ANONYMOUS, -1, 0)) !== -1,
     replace: (address, bytes) => {
-      const fresh = BigInt(mmap(0n, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0));
-      if (fresh === -1n) return false;
+      const fresh = Number(mmap(0, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0));
+      if (fresh === -1) return false;
       memcpy(fresh, address, bytes);
       if (Number(mremap(fresh, bytes, bytes, MREMAP_MAYMOVE_FIXED, address)) !== -1) return true;
       munmap(fresh, bytes);
@@ -163,9 +178,21 @@ function load(): NativeCalls | undefined {
       syscall(futexCall, address, FUTEX_WAIT, seen >>> 0, timeoutAddress, 0, 0);
     },
     futexWake: (address) => {
-      syscall(futexCall, address, FUTEX_WAKE, EVERYBODY, 0n, 0, 0);
+      syscall(futexCall, address, FUTEX_WAKE, EVERYBODY, 0, 0, 0);
     },
     yieldCore: () => void yieldCore(),
+    cores: () => {
+      coreSet.fill(0);
+      if (getCores(0, CORE_SET_BYTES, coreSetAddress) !== 0) return [];
+      return Array.from(coreSet.keys()).flatMap((byte) => {
+        return [0, 1, 2, 3, 4, 5, 6, 7].flatMap((bit) => ((coreSet[byte]! >> bit) & 1 ? [byte * 8 + bit] : []));
+      });
+    },
+    bindTo: (cores) => {
+      coreSet.fill(0);
+      for (const core of cores) coreSet[core >> 3]! |= 1 << (core & 7);
+      return setCores(0, CORE_SET_BYTES, coreSetAddress) === 0;
+    },
     duplicate: dup,
     close: (fd) => void close(fd),
     receive: (fd, address, bytes) => {
@@ -184,7 +211,7 @@ function load(): NativeCalls | undefined {
         list[2 * i] = fileDescriptor;
         list[2 * i + 1] = wants === 'receive' ? POLLIN : POLLOUT;
       }
-      poll(koffi.address(list.buffer), wanted.length, milliseconds);
+      poll(Number(koffi.address(list.buffer)), wanted.length, milliseconds);
     },
   };
 }

@@ -26,7 +26,7 @@ export interface ConnectedRank {
   /** The address of as many zeros in `memory`. */
   allocate(elements: number): number;
   /** Where in `memory` these bytes of the process lie from now on; undefined when they cannot be shared. */
-  lend(address: bigint, bytes: number): number | undefined;
+  lend(address: number, bytes: number): number | undefined;
   statistics(): GroupStatistics;
   abort(reason: string): void;
   /** @param gone what `lend` returned for memory that is no longer there */
@@ -175,7 +175,7 @@ function watch(
  */
 function rankMemory(memory: WorkMemory, heap: Heap, file: MemoryFile | undefined) {
   const native = nativeCalls();
-  const base = native?.addressOf(memory.bytes) ?? 0n;
+  const base = native?.addressOf(memory.bytes) ?? 0;
   return {
     piece: (message: PieceMessage): Piece => {
       switch (message.kind) {

@@ -30,7 +30,7 @@ export interface ThreadOptions extends RendezvousTimes {
 
 /** A tensor on its way to the thread: an address of this process, an offset in the group's memory, or shared memory. */
 export type PieceMessage =
-  | { readonly kind: 'address'; readonly address: bigint; readonly count: number }
+  | { readonly kind: 'address'; readonly address: number; readonly count: number }
   | { readonly kind: 'heap'; readonly offset: number; readonly count: number }
   | { readonly kind: 'view'; readonly view: Float32Array };
 
@@ -38,7 +38,7 @@ export type PieceMessage =
 export type Request =
   | { readonly kind: 'call'; readonly id: number; readonly call: Call; readonly pieces: readonly PieceMessage[] }
   | { readonly kind: 'allocate'; readonly id: number; readonly elements: number }
-  | { readonly kind: 'lend'; readonly id: number; readonly address: bigint; readonly bytes: number }
+  | { readonly kind: 'lend'; readonly id: number; readonly address: number; readonly bytes: number }
   | { readonly kind: 'statistics'; readonly id: number }
   | { readonly kind: 'close'; readonly id: number; readonly gone: readonly number[] }
   | { readonly kind: 'abort'; readonly reason: string };

@@ -65,7 +65,7 @@ export class ThreadRunner implements Runner {
     if (!native || !this.#lent || tensor.length === 0) return false;
     // Whatever is not a WebAssembly memory shares its pages with others.
     const start = native.addressOf(new Uint8Array(tensor.buffer));
-    if (start % BigInt(native.pageBytes) !== 0n) return false;
+    if (start % native.pageBytes !== 0) return false;
     const request = { kind: 'lend', address: native.addressOf(tensor), bytes: tensor.byteLength } as const;
     return this.#lent.add(tensor, async () => (await this.#ask(request, [tensor])) as number | undefined);
   }

@@ -3,15 +3,9 @@ import type { Failure } from '../failure.ts';
 import { mismatch } from './mismatch.ts';
 import type { Frame, Transport } from './transport.ts';
 
-interface Waiting {
-  readonly frame: Frame;
-  resolve(): void;
-  reject(error: Error): void;
-}
-
 interface Lane {
-  readonly sends: Waiting[];
-  readonly receives: Waiting[];
+  readonly sends: Frame[];
+  readonly receives: Frame[];
 }
 
 /**
@@ -33,24 +27,21 @@ export function inProcessTransports(worldSize: number, report: (failure: Failure
   const match = (from: number, to: number, { sends, receives }: Lane): void => {
     while (sends[0] && receives[0]) {
       const [send, receive] = [sends[0], receives[0]];
-      const problem = mismatch(from, to, send.frame.signature, send.frame.bytes.length, receive.frame);
+      const problem = mismatch(from, to, send.signature, send.bytes.length, receive);
       if (problem) return report(problem);
       sends.shift();
       receives.shift();
-      receive.frame.bytes.set(send.frame.bytes);
-      send.resolve();
-      receive.resolve();
+      receive.bytes.set(send.bytes);
+      send.done();
+      receive.done();
     }
   };
 
-  const post = (rank: number, from: number, to: number, channel: number, frame: Frame): Promise<void> => {
-    const error = failed[rank];
-    if (error) return Promise.reject(error);
+  const post = (rank: number, from: number, to: number, channel: number, frame: Frame): void => {
+    if (failed[rank]) return frame.done(failed[rank]);
     const lane = laneOf(from, to, channel);
-    return new Promise((resolve, reject) => {
-      (rank === from ? lane.sends : lane.receives).push({ frame, resolve, reject });
-      match(from, to, lane);
-    });
+    (rank === from ? lane.sends : lane.receives).push(frame);
+    match(from, to, lane);
   };
 
   const fail = (rank: number, error: Error): void => {
@@ -58,15 +49,15 @@ export function inProcessTransports(worldSize: number, report: (failure: Failure
     failed[rank] = error;
     for (const [key, lane] of lanes) {
       const [from, to] = key.split(' ').map(Number);
-      if (from === rank) for (const { reject } of lane.sends.splice(0)) reject(error);
-      if (to === rank) for (const { reject } of lane.receives.splice(0)) reject(error);
+      if (from === rank) for (const frame of lane.sends.splice(0)) frame.done(error);
+      if (to === rank) for (const frame of lane.receives.splice(0)) frame.done(error);
     }
   };
 
   return Array.from({ length: worldSize }, (_, rank) => ({
     send: (to, channel, frame) => {
       bytesSent += frame.bytes.length;
-      return post(rank, rank, to, channel, frame);
+      post(rank, rank, to, channel, frame);
     },
     receive: (from, channel, frame) => post(rank, from, rank, channel, frame),
     get bytesSent() {

@@ -1,48 +1,52 @@
 import { END, LATER, type NativeCalls } from '../native/native-calls.ts';
+import { HEADER_BYTES, writeHeader } from './frame-header.ts';
 import type { PumpedSocket } from './socket-pump.ts';
+import type { Frame } from './transport.ts';
 
 /** Bytes that one socket moves before the others get their turn: what it sends is still in the cache when it is read. */
 const BURST_BYTES = 256 * 1024;
 
-/** Bytes to be sent one after the other. */
-interface Parcel {
-  readonly header: Uint8Array;
-  readonly bytes: Uint8Array;
-  readonly sent: () => void;
-}
-
 /** The sending end of a connection. Owns the descriptor. */
 export class PumpedSender implements PumpedSocket {
   readonly wants = 'send';
-  readonly #queue: Parcel[] = [];
+  readonly #header = Buffer.alloc(HEADER_BYTES);
+  readonly #headerAddress: number;
+  /** Of the first frame's bytes. */
+  #address = 0;
+  /** Of the first frame, header and bytes. */
   #sent = 0;
   #ended = false;
 
-  /** @param lost is called when the other side has ended or broken the connection */
+  /**
+   * @param frames to be sent one after the other; a frame that is sent leaves the list
+   * @param lost is called when the other side has ended or broken the connection
+   */
   constructor(
     readonly native: NativeCalls,
     readonly fileDescriptor: number,
+    readonly frames: Frame[],
     readonly lost: () => void,
-  ) {}
-
-  get busy(): boolean {
-    return !this.#ended && this.#queue.length > 0;
+  ) {
+    this.#headerAddress = native.addressOf(this.#header);
   }
 
-  push(parcel: Parcel): void {
-    this.#queue.push(parcel);
+  get busy(): boolean {
+    return !this.#ended && this.frames.length > 0;
   }
 
   advance(): boolean {
     let moved = 0;
     while (moved < BURST_BYTES && this.busy) {
-      const { header, bytes, sent } = this.#queue[0]!;
-      const inHeader = this.#sent < header.length;
-      const part = inHeader ? header : bytes;
-      const from = inHeader ? this.#sent : this.#sent - header.length;
-      const length = Math.min(part.length - from, BURST_BYTES);
-      const address = this.native.addressOf(part) + BigInt(from);
-      const count = this.native.send(this.fileDescriptor, address, length, inHeader && bytes.length > 0);
+      const frame = this.frames[0]!;
+      if (this.#sent === 0) {
+        writeHeader(frame, this.#header);
+        this.#address = this.native.addressOf(frame.bytes);
+      }
+      const inHeader = this.#sent < HEADER_BYTES;
+      const rest = HEADER_BYTES + frame.bytes.length - this.#sent;
+      const length = Math.min(inHeader ? HEADER_BYTES - this.#sent : rest, BURST_BYTES);
+      const address = inHeader ? this.#headerAddress + this.#sent : this.#address + this.#sent - HEADER_BYTES;
+      const count = this.native.send(this.fileDescriptor, address, length, inHeader && length < rest);
       if (count === LATER) break;
       if (count === END) {
         this.#ended = true;
@@ -51,10 +55,11 @@ export class PumpedSender implements PumpedSocket {
       }
       moved += count;
       this.#sent += count;
-      if (this.#sent < header.length + bytes.length) continue;
-      this.#queue.shift();
-      this.#sent = 0;
-      sent();
+      if (count === rest) {
+        this.frames.shift();
+        this.#sent = 0;
+        frame.done(); // which may send more
+      } else if (count < length) break; // no room for more
     }
     return moved > 0;
   }
@@ -70,7 +75,7 @@ export class PumpedSender implements PumpedSocket {
 export class PumpedReceiver implements PumpedSocket {
   readonly wants = 'receive';
   #target: Uint8Array | undefined;
-  #address = 0n;
+  #address = 0;
   #filled = 0;
   #ended = false;
 
@@ -95,7 +100,7 @@ export class PumpedReceiver implements PumpedSocket {
     let moved = 0;
     while (moved < BURST_BYTES && this.busy && this.#findTarget()) {
       const length = Math.min(this.#target!.length - this.#filled, BURST_BYTES);
-      const count = this.native.receive(this.fileDescriptor, this.#address + BigInt(this.#filled), length);
+      const count = this.native.receive(this.fileDescriptor, this.#address + this.#filled, length);
       if (count === LATER) break;
       if (count === END) {
         this.#ended = true;
@@ -105,6 +110,7 @@ export class PumpedReceiver implements PumpedSocket {
       moved += count;
       this.#filled += count;
       this.#findTarget(); // tells who waits for a full one
+      if (count < length) break; // nothing more is there
     }
     return moved > 0;
   }

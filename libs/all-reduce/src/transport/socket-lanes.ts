@@ -2,7 +2,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Failure } from '../failure.ts';
 import { CONFIRMATION_BYTES, GREETING_BYTES, isConfirmation, replyTo, type Lane } from './handshake.ts';
-import { SIGNATURE_BYTES } from '../call.ts';
+import { HEADER_BYTES, readHeader, writeHeader } from './frame-header.ts';
 import { mismatch } from './mismatch.ts';
 import { PumpedReceiver, PumpedSender } from './pumped-sockets.ts';
 import type { SocketPump } from './socket-pump.ts';
@@ -10,9 +10,6 @@ import { SocketReader } from './socket-reader.ts';
 import type { TlsFiles } from './tls-files.ts';
 import type { Frame } from './transport.ts';
 
-/** Byte length, a constant, signature. */
-const HEADER_BYTES = 8 + SIGNATURE_BYTES;
-const FRAME_MARK = 0x46_52_41_4d;
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /** What is on its way between two processes of one host: few enough to be read while it is still in the cache. */
@@ -28,17 +25,12 @@ export interface LaneEvents {
   lost(reason: string | undefined): void;
 }
 
-interface Waiting {
-  readonly frame: Frame;
-  resolve(): void;
-  reject(error: Error): void;
-}
-
 /** Frames to one rank on one channel. They wait until that rank has connected. */
 export class SendingLane {
   /** Nobody is there to read. */
   ended = true;
-  readonly #waiting = new Set<Waiting>();
+  /** In the order in which they are sent; the first may be on its way. */
+  readonly #frames: Frame[] = [];
   #socket: Socket | undefined;
   #direct: PumpedSender | undefined;
 
@@ -49,7 +41,7 @@ export class SendingLane {
   ) {}
 
   get pending(): boolean {
-    return this.#waiting.size > 0;
+    return this.#frames.length > 0;
   }
 
   attach(socket: Socket): void {
@@ -68,28 +60,24 @@ export class SendingLane {
       const { native } = this.pump;
       const isWithinHost = socket.localAddress !== undefined && socket.localAddress === socket.remoteAddress;
       if (isWithinHost) native.limitSending(descriptor, NEARBY_BYTES);
-      this.#direct = new PumpedSender(native, descriptor, lost);
+      this.#direct = new PumpedSender(native, descriptor, this.#frames, lost);
       socket.destroy();
+      this.pump.start(this.#direct);
     } else {
       socket.on('close', lost);
       socket.resume(); // nothing comes back but the end
+      for (const frame of this.#frames) this.#write(frame);
     }
-    for (const waiting of this.#waiting) this.#write(waiting);
   }
 
-  /** @returns bytes that go over the connection */
-  send(frame: Frame): { readonly done: Promise<void>; readonly bytes: number } {
-    const done = new Promise<void>((resolve, reject) => {
-      const waiting: Waiting = { frame, resolve, reject };
-      this.#waiting.add(waiting);
-      if (this.#socket) this.#write(waiting);
-    });
-    return { done, bytes: HEADER_BYTES + frame.bytes.length };
+  send(frame: Frame): void {
+    this.#frames.push(frame);
+    if (this.pump && this.#direct) this.pump.start(this.#direct);
+    else if (this.#socket) this.#write(frame);
   }
 
   fail(error: Error): void {
-    for (const { reject } of this.#waiting) reject(error);
-    this.#waiting.clear();
+    for (const frame of this.#frames.splice(0)) frame.done(error);
   }
 
   /** What was sent still goes out. */
@@ -101,45 +89,42 @@ export class SendingLane {
     setTimeout(() => this.#socket?.destroy(), 1000).unref();
   }
 
-  #write(waiting: Waiting): void {
+  #write(frame: Frame): void {
     const socket = this.#socket!;
-    const { signature, bytes } = waiting.frame;
     const header = Buffer.allocUnsafe(HEADER_BYTES);
-    header.writeUInt32LE(bytes.length, 0);
-    header.writeUInt32LE(FRAME_MARK, 4);
-    header.set(signature, 8);
-    if (this.pump && this.#direct) {
-      const sent = (): void => {
-        if (this.#waiting.delete(waiting)) waiting.resolve();
-      };
-      this.#direct.push({ header, bytes, sent });
-      this.pump.start(this.#direct);
-      return;
-    }
-    // The socket keeps references: the bytes are the caller's again when the last write has been handed to the system.
-    const written = (error?: Error | null): void => {
-      if (!error && this.#waiting.delete(waiting)) waiting.resolve();
-    };
+    writeHeader(frame, header);
+    // The socket keeps references: the bytes are the owner's again when the last write has been handed to the system.
     socket.cork();
-    if (bytes.length === 0) socket.write(header, written);
+    if (frame.bytes.length === 0) socket.write(header, this.#written);
     else {
       socket.write(header);
-      socket.write(bytes, written);
+      socket.write(frame.bytes, this.#written);
     }
     socket.uncork();
   }
+
+  /** Writes end in their order. */
+  readonly #written = (error?: Error | null): void => {
+    if (!error) this.#frames.shift()?.done();
+  };
 }
 
 /** Frames from one rank on one channel. Connects when it is made. */
 export class ReceivingLane {
   /** Nothing more comes. */
   ended = false;
-  readonly #posted: Waiting[] = [];
+  /** Frames received. */
+  received = 0;
+  /** When a frame last came, or nobody was waiting for one. */
+  waitingSinceMs = 0;
+  readonly #posted: Frame[] = [];
   readonly #targets: Generator<Uint8Array | undefined, never>;
   readonly #reader: SocketReader;
   readonly #socket: Socket;
   #direct: PumpedReceiver | undefined;
   #closed = false;
+  /** A frame is being handed over: its owner may ask for the next. */
+  #isHandingOver = false;
 
   /** @param pump moves the bytes where the system allows and nothing encrypts them; otherwise the event loop does */
   constructor(
@@ -181,16 +166,16 @@ export class ReceivingLane {
     return this.#posted.length > 0;
   }
 
-  receive(frame: Frame): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#posted.push({ frame, resolve, reject });
-      if (this.pump && this.#direct) this.pump.start(this.#direct);
-      else if (this.#posted.length === 1 && this.#reader.resume()) this.#socket.resume();
-    });
+  receive(frame: Frame): void {
+    if (this.#posted.length === 0) this.waitingSinceMs = performance.now();
+    this.#posted.push(frame);
+    if (this.#isHandingOver) return; // whoever does that goes on
+    if (this.pump && this.#direct) this.pump.start(this.#direct);
+    else if (this.#posted.length === 1 && this.#reader.resume()) this.#socket.resume();
   }
 
   fail(error: Error): void {
-    for (const { reject } of this.#posted.splice(0)) reject(error);
+    for (const frame of this.#posted.splice(0)) frame.done(error);
   }
 
   close(): void {
@@ -215,17 +200,22 @@ export class ReceivingLane {
     const header = Buffer.alloc(HEADER_BYTES);
     for (;;) {
       yield header;
-      if (header.readUInt32LE(4) !== FRAME_MARK) return yield* this.#stop('its frames are out of step');
+      const said = readHeader(header);
+      if (!said) return yield* this.#stop('its frames are out of step');
       while (!this.#posted[0]) yield undefined;
-      const { frame, resolve } = this.#posted[0];
-      const problem = mismatch(sender, receiver, header.subarray(8), header.readUInt32LE(0), frame);
+      const frame = this.#posted[0];
+      const problem = mismatch(sender, receiver, said.signature, said.byteLength, frame);
       if (problem) {
         this.events.report(problem);
         for (;;) yield undefined;
       }
       yield frame.bytes;
       this.#posted.shift();
-      resolve();
+      this.received++;
+      this.waitingSinceMs = performance.now();
+      this.#isHandingOver = true;
+      frame.done();
+      this.#isHandingOver = false;
     }
   }
 

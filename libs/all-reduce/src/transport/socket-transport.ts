@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { ClipGenError } from '@clip-gen/errors';
 import type { Failure } from '../failure.ts';
+import { HEADER_BYTES } from './frame-header.ts';
 import type { Lane } from './handshake.ts';
 import type { Listener } from './listener.ts';
 import { ReceivingLane, SendingLane, type LaneEvents, type PeerAddress } from './socket-lanes.ts';
@@ -28,12 +29,9 @@ export interface SocketOptions {
  */
 export class SocketTransport implements Transport {
   bytesSent = 0;
-  /** Frames received. */
-  received = 0;
   readonly #options: SocketOptions;
-  readonly #sending = new Map<string, SendingLane>();
-  readonly #receiving = new Map<string, ReceivingLane>();
-  readonly #waitingFor = new Map<Promise<void>, number>();
+  readonly #sending = new Map<number, SendingLane>();
+  readonly #receiving = new Map<number, ReceivingLane>();
   readonly #gone = new Map<number, string>();
   #error: Error | undefined;
 
@@ -44,31 +42,31 @@ export class SocketTransport implements Transport {
     }
   }
 
-  /** The rank whose frame has been waited for longest. */
+  /** Frames received. */
+  get received(): number {
+    let sum = 0;
+    for (const { received } of this.#receiving.values()) sum += received;
+    return sum;
+  }
+
+  /** The rank from which nothing has come for longest, of those that are waited for. */
   get waitingFor(): number | undefined {
-    return this.#waitingFor.values().next().value;
+    const pending = [...this.#receiving].filter(([, lane]) => lane.pending);
+    const [longest] = pending.sort(([, a], [, b]) => a.waitingSinceMs - b.waitingSinceMs);
+    return longest && peerOf(longest[0]);
   }
 
-  send(to: number, channel: number, frame: Frame): Promise<void> {
-    if (this.#error) return Promise.reject(this.#error);
-    const lane = this.#sendingLane(to, channel);
-    const { done, bytes } = lane.send(frame);
-    this.bytesSent += bytes;
+  send(to: number, channel: number, frame: Frame): void {
+    if (this.#error) return frame.done(this.#error);
+    this.bytesSent += HEADER_BYTES + frame.bytes.length;
+    this.#sendingLane(to, channel).send(frame);
     this.#checkGone(to);
-    return done;
   }
 
-  async receive(from: number, channel: number, frame: Frame): Promise<void> {
-    if (this.#error) throw this.#error;
-    const done = this.#receivingLane(from, channel).receive(frame);
+  receive(from: number, channel: number, frame: Frame): void {
+    if (this.#error) return frame.done(this.#error);
+    this.#receivingLane(from, channel).receive(frame);
     this.#checkGone(from);
-    this.#waitingFor.set(done, from);
-    try {
-      await done;
-      this.received++;
-    } finally {
-      this.#waitingFor.delete(done);
-    }
   }
 
   /** A rank has left in order: who still waits for it waits in vain. */
@@ -100,14 +98,14 @@ export class SocketTransport implements Transport {
   }
 
   #sendingLane(to: number, channel: number): SendingLane {
-    const key = `${to} ${channel}`;
+    const key = laneKey(to, channel);
     let lane = this.#sending.get(key);
     if (!lane) this.#sending.set(key, (lane = new SendingLane(this.#events(to), this.#pump)));
     return lane;
   }
 
   #receivingLane(from: number, channel: number): ReceivingLane {
-    const key = `${from} ${channel}`;
+    const key = laneKey(from, channel);
     let lane = this.#receiving.get(key);
     if (!lane) {
       const { rank, addresses, key: secret, tls } = this.#options;
@@ -137,8 +135,16 @@ export class SocketTransport implements Transport {
     const message = this.#gone.get(peer);
     if (message === undefined || this.#error) return;
     const stuck = [...this.#sending, ...this.#receiving].some(
-      ([key, lane]) => key.startsWith(`${peer} `) && lane.pending && lane.ended,
+      ([key, lane]) => peerOf(key) === peer && lane.pending && lane.ended,
     );
     if (stuck) this.#options.report({ code: 'unavailable', rank: peer, message });
   }
+}
+
+function laneKey(peer: number, channel: number): number {
+  return peer * CHANNELS + channel;
+}
+
+function peerOf(key: number): number {
+  return Math.floor(key / CHANNELS);
 }

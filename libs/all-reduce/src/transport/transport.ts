@@ -2,27 +2,30 @@
 export interface Frame {
   /** The call's signature; both ends must have the same one. */
   readonly signature: Uint8Array;
-  /**
-   * What is sent, or where the received bytes go: exactly as many. Owned by the caller again when the promise resolves.
-   */
+  /** What is sent, or where the received bytes go: exactly as many. */
   readonly bytes: Uint8Array;
+  /**
+   * Called once: `bytes` are the owner's again, who may begin with the next frame at once. Sent, which may be before the
+   * other side has them; or received; or, with an error, neither, for the transport has failed. It must not throw.
+   */
+  done(error?: Error): void;
 }
 
 /**
  * Moves frames between ranks. Frames of one (from, to, channel) arrive in the order in which they were sent; channels
- * are independent of each other. Nothing here rejects on its own: trouble is reported to the group, which decides who is
+ * are independent of each other. Nothing here fails on its own: trouble is reported to the group, which decides who is
  * to blame and calls `fail`.
  */
 export interface Transport {
-  /** Resolves when `frame.bytes` may be changed again, which may be before the other side has them. */
-  send(to: number, channel: number, frame: Frame): Promise<void>;
-  /** Resolves when `frame.bytes` is filled. */
-  receive(from: number, channel: number, frame: Frame): Promise<void>;
+  /** `frame.done` may be called before this returns. */
+  send(to: number, channel: number, frame: Frame): void;
+  /** `frame.done` may be called before this returns. */
+  receive(from: number, channel: number, frame: Frame): void;
   /** Payload and headers sent so far. */
   readonly bytesSent: number;
-  /** Rejects everything pending and everything later. */
+  /** Ends everything pending and everything later. */
   fail(error: Error): void;
-  /** Frees sockets. Pending frames are rejected. */
+  /** Frees sockets. Pending frames end with an error. */
   close(): Promise<void>;
 }
 
