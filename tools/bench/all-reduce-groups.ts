@@ -1,4 +1,4 @@
-import { execFile, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -12,13 +12,16 @@ import { startTorch, type TorchPeer } from './torch-peer.ts';
 /** What all ranks are asked to reduce. */
 export type Ask = RankRequest;
 
+/** For each rank. */
+export type Cores = readonly (readonly number[])[];
+
 /** The processes of one group, asleep between its turns. */
 export interface RankGroup {
   /** Milliseconds of the slowest rank for one all-reduce, and what a rank sent on average, where it says. */
   reduce(ask: Ask): Promise<{ readonly ms: number; readonly bytesSent?: number }>;
   readonly sharesMemory: boolean;
-  /** The cores that each rank keeps to, where they are bound. */
-  readonly cores?: readonly (readonly number[] | undefined)[];
+  /** The logical processors that each rank keeps to, where they are bound. */
+  readonly cores?: Cores;
   close(): void;
 }
 
@@ -30,12 +33,12 @@ export async function startOwn(worldSize: number, how: Pick<RankOptions, 'transp
   const ranks = Array.from({ length: worldSize }, (_, rank) => {
     const options: RankOptions = { rank, worldSize, rendezvous, token: 'for the bench alone', ...how };
     const argument = JSON.stringify(options);
-    return speak(spawn(process.execPath, ['--import', 'tsx', here('all-reduce-rank.ts'), argument]), `rank ${rank}`);
+    return speak(`rank ${rank}`, process.execPath, ['--import', 'tsx', here('all-reduce-rank.ts'), argument]);
   });
   const hello = await Promise.all(ranks.map(({ hear }) => hear<RankHello>()));
   return {
     sharesMemory: hello[0]!.sharesMemory,
-    cores: hello.map(({ cores }) => cores),
+    ...(how.bind ? { cores: hello.map(({ cores }) => cores ?? cannotBind()) } : {}),
     async reduce(ask) {
       for (const { say } of ranks) say(JSON.stringify(ask));
       const answers = await Promise.all(ranks.map(({ hear }) => hear<RankTimes>()));
@@ -51,7 +54,7 @@ export async function startOwn(worldSize: number, how: Pick<RankOptions, 'transp
  *
  * @param cores that each rank is bound to
  */
-export async function startGloo(worldSize: number, cores: RankGroup['cores']): Promise<RankGroup | undefined> {
+export async function startGloo(worldSize: number, cores?: Cores): Promise<RankGroup | undefined> {
   const port = await freePort();
   const peers = await Promise.all(
     Array.from({ length: worldSize }, (_, rank) =>
@@ -77,9 +80,9 @@ export async function startGloo(worldSize: number, cores: RankGroup['cores']): P
 /**
  * OpenMPI as it comes, through shared memory; undefined, with a line that says so, where it is not installed.
  *
- * @param bind to cores in any case; OpenMPI does so by itself as long as there are enough
+ * @param cores that each rank is bound to; without them OpenMPI binds as it sees fit
  */
-export async function startMpi(worldSize: number, bind: boolean): Promise<RankGroup | undefined> {
+export async function startMpi(worldSize: number, cores?: Cores): Promise<RankGroup | undefined> {
   const folder = await mkdtemp(join(tmpdir(), 'all-reduce-mpi-'));
   const program = join(folder, 'all-reduce-mpi');
   try {
@@ -89,11 +92,12 @@ export async function startMpi(worldSize: number, bind: boolean): Promise<RankGr
     return undefined;
   }
   const asRoot = process.getuid?.() === 0 ? ['--allow-run-as-root'] : [];
-  const binding = bind ? ['--map-by', 'core:oversubscribe', '--bind-to', 'core:overload-allowed'] : ['--oversubscribe'];
-  const words = [...asRoot, ...binding, '-np', String(worldSize), program];
-  const ranks = speak(spawn('mpirun', words), 'mpirun');
+  const binding = cores ? ['--bind-to', 'none'] : [];
+  const words = [...asRoot, '--oversubscribe', ...binding, '-np', String(worldSize), program];
+  words.push(...(cores ?? []).map((processors) => processors.join(',')));
+  const ranks = speak('mpirun', 'mpirun', words);
   const { version } = await ranks.hear<{ version: string }>();
-  console.log(`OpenMPI: ${version}`);
+  if (!cores) console.log(`OpenMPI: ${version}`);
   await rm(folder, { recursive: true });
   return {
     sharesMemory: true,
@@ -105,9 +109,13 @@ export async function startMpi(worldSize: number, bind: boolean): Promise<RankGr
   };
 }
 
+function cannotBind(): never {
+  throw new Error('--bind: a process cannot choose its cores here');
+}
+
 /** A process that answers lines with lines of JSON. */
-function speak(child: ChildProcessWithoutNullStreams, name: string) {
-  child.stderr.pipe(process.stderr);
+function speak(name: string, program: string, words: readonly string[]) {
+  const child = spawn(program, words, { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
     say: (line: string): void => void child.stdin.write(`${line}\n`),

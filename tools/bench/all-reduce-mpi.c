@@ -1,12 +1,18 @@
 /*
  * The OpenMPI side of tools/bench/all-reduce.ts: one rank. Rank 0 reads lines of "ELEMENTS REPEATS" and answers each with
  * {"ms": ...}: milliseconds of one MPI_Allreduce in place, over REPEATS of them after a barrier, of the slowest rank.
+ * Arguments, if any: the logical processors that each rank keeps to, as "0,1" "2,3".
  */
+#define _GNU_SOURCE
 #include <math.h>
 #include <mpi.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+/* Looking more often disturbs those whose turn it is. */
+#define AWAKE_EVERY_NS 20000000
 
 /* Waits for its turn asleep: MPI's own waiting would burn the cores that the others are measured on. */
 static void await_request(long request[2]) {
@@ -16,12 +22,21 @@ static void await_request(long request[2]) {
   for (;;) {
     MPI_Test(&pending, &done, MPI_STATUS_IGNORE);
     if (done) return;
-    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = AWAKE_EVERY_NS}, NULL);
   }
+}
+
+static void bind_to(const char *processors) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (char *rest; *processors; processors = *rest ? rest + 1 : rest) CPU_SET(strtol(processors, &rest, 10), &set);
+  if (sched_setaffinity(0, sizeof set, &set)) exit(3);
 }
 
 int main(int argc, char **argv) {
   int rank, size;
+  const char *place = getenv("OMPI_COMM_WORLD_RANK");
+  if (argc > 1) bind_to(argv[1 + atoi(place)]);
   MPI_Init(&argc, &argv);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &size);

@@ -19,7 +19,7 @@ export interface Rounds {
   readonly warmup: number;
   /** At least 1. */
   readonly rounds: number;
-  /** No further round begins past it; default: none. */
+  /** No further round begins so long after the first that counts; default: none. */
   readonly budgetMs?: number;
 }
 

@@ -41,7 +41,7 @@ export interface RankHello {
 
 const options = JSON.parse(process.argv[2] ?? '{}') as RankOptions;
 const { rank, worldSize, rendezvous, batch, threads } = options;
-if (options.bind) bindToCoreShare(rank, worldSize);
+if (options.bind && !bindToCoreShare(rank, worldSize)) throw new Error('a process cannot choose its cores here');
 const world = await World.join({ rank, worldSize, rendezvous, token: 'only for a bench' });
 const config = await recipeModel('gpt', gptConfigSchema);
 // The embedding loss, which alone looks through frozen models, is left out.

@@ -1,6 +1,7 @@
 /**
  * One training step (forward, backward, exchange of gradients, AdamW) of the emoji recipe's transformer on one machine: one
- * process with all threads beside several with one thread each and their share of the batch, in turns. How many more
+ * process with all threads beside several with one thread each and their share of the batch, in turns, these also each
+ * kept to its share of the cores (`train --bind`). How many more
  * pictures a second the processes learn from, and how much of the time that gradients travel is hidden.
  *
  *     node --import tsx tools/bench/scaling.ts [--ranks 2] [--batch 32] [--quick] [--json FILE]
@@ -26,7 +27,7 @@ interface World {
   close(): void;
 }
 
-async function startWorld(worldSize: number, threads: number, bind = false): Promise<World> {
+async function startWorld(worldSize: number, { threads, bind }: { threads: number; bind: boolean }): Promise<World> {
   const rendezvous = `127.0.0.1:${await freePort()}`;
   const program = fileURLToPath(new URL('scaling-rank.ts', import.meta.url));
   const members = Array.from({ length: worldSize }, (_, rank) => {
@@ -55,7 +56,8 @@ async function startWorld(worldSize: number, threads: number, bind = false): Pro
 
 const worlds: World[] = [];
 try {
-  worlds.push(await startWorld(1, ranks), await startWorld(ranks, 1), await startWorld(ranks, 1, true));
+  worlds.push(await startWorld(1, { threads: ranks, bind: false }));
+  for (const bind of [false, true]) worlds.push(await startWorld(ranks, { threads: 1, bind }));
   const [alone, together, bound] = worlds as [World, World, World];
   const exchanges: { exchangeMs: number; blockedMs: number }[] = [];
   const slowest = (answers: readonly StepTimes[]): number => Math.max(...answers.map(({ ms }) => ms));
@@ -66,7 +68,7 @@ try {
       exchanges.push(...answers);
       return slowest(answers);
     }),
-    contender(`${ranks} processes, bound to cores`, async () => slowest(await bound.step())),
+    contender(`${ranks} processes, --bind`, async () => slowest(await bound.step())),
   ] as const;
   const warmup = 2;
   await interleave(ways, { warmup, rounds: options.quick ? 3 : 25, budgetMs: options.quick ? 10_000 : 40_000 });
@@ -92,13 +94,16 @@ try {
   const ratio = median(ways[0].times) / median(ways[1].times);
   const leastRatio = least(ways[0].times) / least(ways[1].times);
   const hidden = 1 - blockedMs / exchangeMs;
-  console.log(`throughput: ${ratio.toFixed(2)}× of one process (of the least times ${leastRatio.toFixed(2)}×)`);
+  const bindRatio = median(ways[1].times) / median(ways[2].times);
+  console.log(
+    `throughput: ${ratio.toFixed(2)}× of one process (of the least times ${leastRatio.toFixed(2)}×); --bind ${bindRatio.toFixed(2)}× of that`,
+  );
   console.log(
     `gradients (${((parameters * 4) / 1e6).toFixed(0)} MB) travel for ${exchangeMs.toFixed(1)} ms of a step, ` +
       `${blockedMs.toFixed(1)} ms of them are waited for: ${(100 * hidden).toFixed(0)} % hidden`,
   );
   await saveFigures(options.json, {
-    ...{ bench: 'scaling', ranks, batch, parameters, ratio, leastRatio, exchangeMs, blockedMs, hidden },
+    ...{ bench: 'scaling', ranks, batch, parameters, ratio, leastRatio, bindRatio, exchangeMs, blockedMs, hidden },
     ways: ways.map(({ name, times }) => ({ name, medianMs: median(times), leastMs: least(times) })),
   });
 } finally {

@@ -48,6 +48,7 @@ Example, on two machines of four processes each, 10.0.0.1 being the first:
   clip-gen launch --nnodes 2 --node-rank 0 --rendezvous 10.0.0.1:29500 --nproc 4 -- train vqgan --data photos --out my-model/vqgan
   clip-gen launch --nnodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500 --nproc 4 -- train vqgan --data photos --out my-model/vqgan
 
+With train … --bind after --, the processes of a machine keep to their shares of its cores.
 A batch is batchSize pictures for each of the 8 processes. Every machine needs the pictures (and the frozen models); --out is
 written on machine 0 alone. SIGTERM, SIGUSR1 or Ctrl-C to any launcher or process stops all after the step with a
 checkpoint and exit code ${STOPPED_EXIT_CODE}; the same commands go on. Processes that another program starts need RANK, WORLD_SIZE, MASTER_ADDR,

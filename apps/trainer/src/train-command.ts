@@ -48,6 +48,7 @@ Ctrl-C (or SIGTERM or SIGUSR1 to any process) writes a checkpoint and leaves wit
 command goes on exactly where it stopped.
 
   clip-gen train vqgan … --nproc 4            # four processes of this machine: each batch is four times as large
+  clip-gen train vqgan … --nproc 4 --bind     # each keeps to a quarter of the cores
   clip-gen launch --help                      # several machines
   clip-gen launch … -- train gpt … --local-steps 50 --delta-bits 8    # over a slow network
 Watch with: tensorboard --logdir my-model`,
@@ -81,7 +82,10 @@ Watch with: tensorboard --logdir my-model`,
           'with --nproc: processes that are started again when they are lost',
         ).argParser(integer(0, 1_000_000)),
       )
-      .option('--bind', 'keep each of several processes to its share of the cores: a quicker exchange')
+      .option(
+        '--bind',
+        'with --nproc or launch: keep each process to its share of the cores, where nothing else wants them (Linux)',
+      )
       .action(async (flags: TrainFlags) => {
         process.exitCode = await trainStage(stage, flags);
       });
@@ -149,7 +153,8 @@ async function trainStage(name: StageName, flags: TrainFlags): Promise<number> {
     if (flags.localSteps !== undefined) assign(settings, `localSteps.steps=${flags.localSteps}`);
     if (flags.deltaBits !== undefined) assign(settings, `localSteps.deltaBits=${flags.deltaBits}`);
     if (rank) settings['threads'] ||= threadsOfOne(rank.localWorldSize);
-    if (rank && flags.bind) line.print(bindToCores(rank));
+    // After the threads have been counted: there are fewer cores to see from here on.
+    if (flags.bind) line.print(`${name}: ${bindToCores(rank)}`);
     if (speaks) {
       await checkFolder(flags.out);
       await OutLock.check(flags.out);
@@ -213,11 +218,16 @@ function threadsOfOne(processes: number): number {
   return Math.max(1, Math.floor(availableParallelism() / processes));
 }
 
-/** Threads that are started later keep to the same cores. @returns what to say of it */
-function bindToCores({ rank, localWorldSize }: RankEnvironment): string {
-  const cores = bindToCoreShare(rank % localWorldSize, localWorldSize);
-  if (!cores) return '--bind: this system does not let a process keep to its cores; it runs on all of them';
-  return `each process of this machine keeps to ${cores.length === 1 ? 'a core' : `${cores.length} cores`}`;
+/** Carries out --bind. @returns what to say of it */
+function bindToCores(rank: RankEnvironment | undefined): string {
+  if (!rank) return '--bind does nothing to one process; see --nproc and launch --help';
+  const { localRank, localWorldSize } = rank;
+  if (localWorldSize === 1) {
+    return '--bind does nothing: LOCAL_WORLD_SIZE names no other process of this machine';
+  }
+  const cores = bindToCoreShare(localRank, localWorldSize);
+  if (!cores) return '--bind does nothing: a process cannot choose its cores here';
+  return `rank ${rank.rank} keeps to ${cores.length === 1 ? 'core' : 'cores'} ${cores.join(', ')}`;
 }
 
 /** After a loss: another process can be lost while they come together again. */

@@ -3,13 +3,11 @@ import type { WireFormat } from './kernel/kernels.ts';
 /** What a group does together. */
 export const COLLECTIVES = ['all-reduce', 'reduce-scatter', 'all-gather', 'broadcast', 'barrier'] as const;
 /** One of {@link COLLECTIVES}. */
-/** One of them. */
 export type Collective = (typeof COLLECTIVES)[number];
 
 /** How elements of the ranks are joined; `mean` is the sum divided by the number of ranks. */
 export const REDUCTIONS = ['sum', 'mean', 'max'] as const;
 /** One of {@link REDUCTIONS}. */
-/** One of them. */
 export type Reduction = (typeof REDUCTIONS)[number];
 
 /** What float32 travels as over sockets; sums are float32 whatever it is. */
@@ -18,7 +16,6 @@ export const WIRE_FORMATS = ['float32', 'bfloat16', 'float16'] as const satisfie
 /** How an all-reduce goes about it; `auto` chooses by size and topology. */
 export const ALGORITHMS = ['auto', 'ring', 'tree', 'hierarchical'] as const;
 /** One of {@link ALGORITHMS}. */
-/** One of them. */
 export type Algorithm = (typeof ALGORITHMS)[number];
 
 /** One collective as every rank must call it. */

@@ -59,7 +59,7 @@ export function createGroups(
     const region = share ? topology.local.indexOf(rank) : 0;
     const work = new WorkMemory(memory, sizes, region, { count, index: region });
     const regions = share ? new SharedRegions(work, topology.local, undefined, report) : undefined;
-    const engine = new Engine(work, topology, lanes[rank]!, regions);
+    const engine = new Engine(work, topology, lanes[rank]!, regions, report);
     const runner = new InProcessRunner(engine, report);
     members.push({ engine, fail: (failure) => runner.fail(failure) });
     return new Group(rank, worldSize, 0, runner);

@@ -9,6 +9,8 @@ export interface RankEnvironment {
   readonly worldSize: number;
   /** LOCAL_WORLD_SIZE: processes of this host; 1 when not set. */
   readonly localWorldSize: number;
+  /** LOCAL_RANK: which of them it is; RANK modulo their number when not set, 0 when that is not. */
+  readonly localRank: number;
   /** MASTER_ADDR:MASTER_PORT, where rank 0 listens. */
   readonly rendezvous: string;
   /** CLIP_GEN_TOKEN: the secret that all processes share. */
@@ -44,10 +46,13 @@ export function readRank(environment: NodeJS.ProcessEnv): RankEnvironment | unde
     );
   }
   const port = integer(environment, 'MASTER_PORT', 1, 65_535);
+  const localWorldSize = integer(environment, 'LOCAL_WORLD_SIZE', 1, MAX_RANKS, 1);
+  const hasPlace = environment['LOCAL_WORLD_SIZE'] !== undefined;
   return {
     rank,
     worldSize,
-    localWorldSize: integer(environment, 'LOCAL_WORLD_SIZE', 1, MAX_RANKS, 1),
+    localWorldSize,
+    localRank: hasPlace ? integer(environment, 'LOCAL_RANK', 0, localWorldSize - 1, rank % localWorldSize) : 0,
     rendezvous: `${address.includes(':') ? `[${address}]` : address}:${port}`,
     token,
     epoch: integer(environment, 'CLIP_GEN_EPOCH', 0, 2 ** 31, 0),
@@ -55,8 +60,8 @@ export function readRank(environment: NodeJS.ProcessEnv): RankEnvironment | unde
   };
 }
 
-/** The variables that `readRank` reads, and LOCAL_RANK, for a child process. */
-export function rankVariables(rank: RankEnvironment & { readonly localRank: number }): Record<string, string> {
+/** The variables that `readRank` reads, for a child process. */
+export function rankVariables(rank: RankEnvironment): Record<string, string> {
   const [, address, port] = /^\[?([^\]]*)\]?:(\d+)$/.exec(rank.rendezvous) ?? [];
   return {
     RANK: String(rank.rank),

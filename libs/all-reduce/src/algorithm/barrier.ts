@@ -6,6 +6,6 @@ export function* barrier(exchange: Exchange): Flow {
   const { size, me } = exchange;
   for (let distance = 1; distance < size; distance *= 2) {
     exchange.send((me + distance) % size, 0, 0, 0);
-    yield exchange.receive((me + size - distance) % size, 0, 0, 0);
+    yield exchange.receipt((me + size - distance) % size, 0, 0, 0);
   }
 }

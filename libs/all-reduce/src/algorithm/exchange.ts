@@ -48,8 +48,8 @@ export class Exchange {
     this.transport.send(this.ranks[to]!, channel, { signature: this.signature, bytes, done: this.#sent });
   }
 
-  /** What a flow yields to wait for bytes at an address. */
-  receive(from: number, channel: number, address: number, byteLength: number): Receipt {
+  /** Bytes that are received at an address by a flow that yields this. */
+  receipt(from: number, channel: number, address: number, byteLength: number): Receipt {
     return { from, channel, bytes: this.memory.bytes.subarray(address, address + byteLength) };
   }
 
@@ -79,7 +79,8 @@ export class Exchange {
 
   readonly #sent = (error?: Error): void => {
     this.#sendError ??= error;
-    if (--this.#sending === 0) for (const goOn of this.#whenSent.splice(0)) goOn(this.#sendError);
+    this.#sending--;
+    while (this.#sending === 0 && this.#whenSent.length > 0) this.#whenSent.shift()!(this.#sendError); // which may send more
   };
 }
 

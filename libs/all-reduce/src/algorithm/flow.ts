@@ -6,7 +6,10 @@ export interface Receipt {
   readonly bytes: Uint8Array;
 }
 
-/** What an algorithm waits for before it goes on: bytes from another rank, or that what it has sent may be changed. */
+/**
+ * What a flow waits for before it goes on: bytes from another rank, or that everything that was sent in its exchange, also
+ * by other flows, may be changed.
+ */
 export type Wait = Receipt | 'sent';
 
 /**
@@ -26,24 +29,30 @@ export function carryOn(
   wait: (what: Wait, goOn: (error?: Error) => void) => void,
   ended: (error?: Error) => void,
 ): void {
+  let isOver = false;
   let isRunning = false;
   let isReady = false;
+  const end = (error?: Error): void => {
+    if (isOver) return;
+    isOver = true;
+    ended(error);
+  };
   const goOn = (error?: Error): void => {
-    if (error) return ended(error);
+    if (error) return end(error);
     isReady = true;
     if (isRunning) return; // the loop below goes on: no deeper stack for every wait
     isRunning = true;
-    try {
-      while (isReady) {
-        isReady = false;
+    while (isReady && !isOver) {
+      isReady = false;
+      try {
         const { done, value } = flow.next();
-        if (done) return ended();
-        wait(value, goOn);
+        if (done) end();
+        else wait(value, goOn);
+      } catch (thrown) {
+        end(thrown instanceof Error ? thrown : new Error(String(thrown)));
       }
-      isRunning = false;
-    } catch (thrown) {
-      ended(thrown instanceof Error ? thrown : new Error(String(thrown)));
     }
+    isRunning = false;
   };
   goOn();
 }

@@ -21,7 +21,7 @@ export function* pair(
   const { me, memory } = exchange;
   const received = memory.receiveBuffer(channel);
   exchange.send(1 - me, channel, address, count * 4);
-  yield exchange.receive(1 - me, channel, received, count * 4);
+  yield exchange.receipt(1 - me, channel, received, count * 4);
   yield 'sent'; // what was sent is overwritten now
   const [first, second] = me === 0 ? [address, received] : [received, address];
   memory.kernels.combine(combine, address, first, second, count);

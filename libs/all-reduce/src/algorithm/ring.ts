@@ -51,7 +51,7 @@ export function* ring(
     for (let step = 0; step < size - 1; step++) {
       const last = step === size - 2;
       for (const frame of framesOf(me - 2 - step)) {
-        yield exchange.receive(left, channel, buffer, bytesOf(frame));
+        yield exchange.receipt(left, channel, buffer, bytesOf(frame));
         kernels.accumulate(arithmetic.combine, place(frame), format, buffer, frame.count);
         if (last) kernels.scale(place(frame), arithmetic.factor, frame.count);
         if (last && !gather) continue;
@@ -70,7 +70,7 @@ export function* ring(
   if (gather) {
     for (let step = 0; step < size - 1; step++) {
       for (const frame of framesOf(me - 1 - step)) {
-        yield exchange.receive(left, channel, wirePlace(frame), bytesOf(frame));
+        yield exchange.receipt(left, channel, wirePlace(frame), bytesOf(frame));
         if (step < size - 2) forward(frame);
         decode(frame);
       }

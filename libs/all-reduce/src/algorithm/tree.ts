@@ -80,7 +80,7 @@ export function* reduceUp(
     const place = address + frame.start * 4;
     const bytes = frame.count * wireBytes(format);
     for (const child of node.children) {
-      yield exchange.receive(child, channel, buffer, bytes);
+      yield exchange.receipt(child, channel, buffer, bytes);
       memory.kernels.accumulate(combine, place, format, buffer, frame.count);
     }
     if (node.parent !== undefined) {
@@ -109,7 +109,7 @@ export function* sendDown(
     const place = address + frame.start * 4;
     const bytes = frame.count * wireBytes(format);
     const at = wirePlace(exchange, address, frame, format);
-    yield exchange.receive(node.parent, channel, at, bytes);
+    yield exchange.receipt(node.parent, channel, at, bytes);
     for (const child of node.children) exchange.send(child, channel, at, bytes);
     if (format !== 'float32') exchange.memory.kernels.decode(place, format, at, frame.count);
   }

@@ -2,6 +2,7 @@ import { ClipGenError } from '@clip-gen/errors';
 import { barrier } from '../algorithm/barrier.ts';
 import { signatureOf, type Call } from '../call.ts';
 import { Exchange, type Arithmetic } from '../algorithm/exchange.ts';
+import type { Failure } from '../failure.ts';
 import type { WorkMemory } from '../memory/work-memory.ts';
 import type { SharedRegions } from '../transport/shared-regions.ts';
 import type { Transport } from '../transport/transport.ts';
@@ -21,11 +22,13 @@ export class Engine {
   #last: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
 
+  /** @param report is told when a call breaks down on this rank alone */
   constructor(
     readonly memory: WorkMemory,
     readonly topology: Topology,
     readonly transport: Transport,
     readonly regions: SharedRegions | undefined,
+    readonly report: (failure: Failure) => void,
   ) {}
 
   /** Rejects as soon as the group has failed, with its failure. */
@@ -33,7 +36,12 @@ export class Engine {
     const result = this.#last.then(async () => {
       if (this.#failure) throw this.#failure;
       this.begun++;
-      await this.#perform(call, pieces);
+      try {
+        await this.#perform(call, pieces);
+      } catch (error) {
+        if (!this.#failure) this.#breakDown(error); // the others would wait for this rank in vain
+        throw error;
+      }
       this.ended++;
     });
     this.#last = result.catch(() => undefined);
@@ -45,6 +53,16 @@ export class Engine {
     this.#failure ??= error;
     this.transport.fail(error);
     this.regions?.fail(error);
+  }
+
+  #breakDown(error: unknown): void {
+    const { rank } = this.topology;
+    const reason = error instanceof Error ? error.message : String(error);
+    this.report({
+      code: 'internal',
+      rank,
+      message: `rank ${rank} has broken down in call ${this.begun - 1}: ${reason}`,
+    });
   }
 
   /** When the calls so far are through, whatever became of them. */

@@ -4,33 +4,33 @@ import { describe, expect, it } from 'vitest';
 import { bindToCoreShare, coreShare } from './core-share.ts';
 import { nativeCalls } from './native-calls.ts';
 
-const cores = (count: number): number[] => Array.from({ length: count }, (_, core) => core);
-const oneSocket = (core: number) => ({ socket: 0, core });
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, number) => number);
+const oneThreadEach = (processor: number) => ({ socket: 0, core: processor });
 
 it.each([
-  [8, 2, [cores(4), [4, 5, 6, 7]]],
-  [5, 2, [cores(2), [2, 3, 4]]],
+  [8, 2, [numbers(4), [4, 5, 6, 7]]],
+  [5, 2, [numbers(2), [2, 3, 4]]],
   [2, 4, [[0], [0], [1], [1]]],
   [1, 3, [[0], [0], [0]]],
-])('%i cores for %i processes', (count, processes, shares) => {
-  expect(shares.map((_, index) => coreShare(cores(count), oneSocket, index, processes))).toEqual(shares);
+])('%i cores for %i processes', (cores, processes, shares) => {
+  expect(shares.map((_, index) => coreShare(numbers(cores), oneThreadEach, index, processes))).toEqual(shares);
 });
 
-it('gives every core to one process, and leaves logical cores of one core together', () => {
+it('gives out whole cores, socket after socket, and every one of them', () => {
   // Two sockets of four cores of two threads each, numbered as Linux does: first threads first, sockets in turns.
-  const placeOf = (core: number) => ({ socket: core % 2, core: (core >> 1) % 4 });
-  const shares = cores(8).map((index) => coreShare(cores(16), placeOf, index, 8));
-  expect(shares.flat().sort((a, b) => a - b)).toEqual(cores(16));
-  for (const share of shares) {
-    expect(share).toHaveLength(2);
-    expect(placeOf(share[0]!)).toEqual(placeOf(share[1]!));
+  const placeOf = (processor: number) => ({ socket: processor % 2, core: processor % 8 });
+  for (const processes of [1, 3, 8]) {
+    const shares = numbers(processes).map((index) => coreShare(numbers(16), placeOf, index, processes));
+    expect(shares.flat().sort((a, b) => a - b)).toEqual(numbers(16));
+    for (const share of shares) {
+      for (const processor of share) expect(share).toContain((processor + 8) % 16);
+    }
+    const sockets = shares.flat().map((processor) => placeOf(processor).socket);
+    expect(sockets).toEqual([...numbers(8).map(() => 0), ...numbers(8).map(() => 1)]);
   }
-  expect(
-    shares
-      .slice(0, 4)
-      .flat()
-      .every((core) => placeOf(core).socket === 0),
-  ).toBe(true);
+  const more = numbers(16).map((index) => coreShare(numbers(16), placeOf, index, 16));
+  expect(more.every((share) => share.length === 1)).toBe(true);
+  expect(new Set(more.flat()).size).toBe(16);
 });
 
 it.each([
@@ -41,28 +41,34 @@ it.each([
   expect(() => bindToCoreShare(index, count)).toThrow(message);
 });
 
-describe.skipIf(!nativeCalls())('a process', () => {
-  it('keeps to its share, and so do threads that it starts', () => {
-    const all = nativeCalls()!.cores();
+const native = nativeCalls();
+const allowed = native?.processors() ?? [];
+const canBind = allowed.length > 0 && native!.bindThread(0, allowed); // to all that it has already
+
+describe.skipIf(!canBind)('a process', () => {
+  it('keeps to its share with all its threads, those that it has and those that it starts', () => {
     const module = fileURLToPath(new URL('./core-share.ts', import.meta.url));
     const program = `
-      import { readFileSync } from 'node:fs';
-      import { availableParallelism } from 'node:os';
+      import { readdirSync, readFileSync } from 'node:fs';
+      import { readFile } from 'node:fs/promises';
       import { Worker } from 'node:worker_threads';
       import { bindToCoreShare } from ${JSON.stringify(module)};
-      const share = bindToCoreShare(${all.length - 1}, ${all.length});
-      const inThread = 'const { availableParallelism } = require("os"); require("worker_threads").parentPort.postMessage(availableParallelism())';
-      const thread = new Worker(inThread, { eval: true, execArgv: [] });
-      const ofThread = await new Promise((resolve) => thread.once('message', resolve));
-      const allowed = /Cpus_allowed_list:\\s*(\\S+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1];
-      console.log(JSON.stringify({ share, ofProcess: availableParallelism(), ofThread, allowed }));`;
-    const { stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', program], {
-      encoding: 'utf8',
-      cwd: fileURLToPath(new URL('../../../..', import.meta.url)),
-    });
-    const said = JSON.parse(stdout || JSON.stringify(stderr)) as { share: number[]; allowed: string };
-    expect(said).toEqual({ share: [expect.any(Number)], ofProcess: 1, ofThread: 1, allowed: String(said.share?.[0]) });
-    expect(all).toContain(said.share[0]);
-    expect(nativeCalls()!.cores()).toEqual(all); // nobody else is bound
+      await readFile('/dev/null'); // the pool of threads is there now
+      const share = bindToCoreShare(${allowed.length - 1}, ${allowed.length});
+      const thread = new Worker('setInterval(() => 0, 1000)', { eval: true, execArgv: [] });
+      await new Promise((resolve) => thread.once('online', resolve));
+      const threads = readdirSync('/proc/self/task').map((id) => readFileSync('/proc/self/task/' + id + '/status', 'utf8'));
+      console.log(JSON.stringify({ share, lists: threads.map((text) => /Cpus_allowed_list:\\s*(\\S+)/.exec(text)[1]) }));
+      process.exit();`;
+    const words = ['--import', 'tsx', '--input-type=module', '-e', program];
+    const cwd = fileURLToPath(new URL('../../../..', import.meta.url));
+    const { stdout, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8', cwd });
+    expect(stdout, stderr).not.toBe('');
+    const { share, lists } = JSON.parse(stdout) as { share: number[]; lists: string[] };
+    expect(share).toHaveLength(1);
+    expect(allowed).toContain(share[0]);
+    expect(lists.length).toBeGreaterThan(5); // the first, the pool's four, the worker's and Node's own
+    expect(new Set(lists)).toEqual(new Set([String(share[0])]));
+    expect(native!.processors()).toEqual(allowed); // nobody else is bound
   });
 });

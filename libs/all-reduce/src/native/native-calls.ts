@@ -1,6 +1,9 @@
 import koffi from 'koffi';
 
-/** Functions of the C library. Nothing here is checked. Addresses are below 2^53 wherever this runs. */
+/**
+ * Functions of the C library. Nothing here is checked. Addresses of programs have 47 bits on x64, at most 52 on arm64: a number
+ * holds them.
+ */
 export interface NativeCalls {
   /** Address of the array's first element; good while the array is neither garbage nor transferred. */
   addressOf(array: ArrayBufferView): number;
@@ -23,10 +26,10 @@ export interface NativeCalls {
   futexWake(address: number): void;
   /** Lets another thread that is ready have this core. */
   yieldCore(): void;
-  /** Numbers of the cores that the calling thread may run on, ascending; empty where the system does not say. */
-  cores(): number[];
-  /** Lets the calling thread, and threads that it starts from now on, run on these cores alone. False when refused. */
-  bindTo(cores: readonly number[]): boolean;
+  /** Logical processors that the calling thread may run on, ascending; empty where the system does not say. */
+  processors(): number[];
+  /** Lets a thread, and those that it starts from now on, run on these logical processors alone. False when refused. */
+  bindThread(thread: number, processors: readonly number[]): boolean;
   /** Another number for an open file; −1 when the system has none left. */
   duplicate(fileDescriptor: number): number;
   close(fileDescriptor: number): void;
@@ -76,8 +79,8 @@ const POLLOUT = 4;
 const EINTR = 4;
 const EAGAIN = 11;
 
-/** Bytes of sched.h's cpu_set_t. */
-const CORE_SET_BYTES = 128;
+/** A bit for each logical processor: as many as any kernel counts. */
+const PROCESSOR_SET_BYTES = 1024;
 
 // What libs/runtime needs of koffi: stacks of native calls on other threads, fixed at its first use in a thread.
 const STACK_BYTES = 8 * 2 ** 20;
@@ -136,28 +139,32 @@ function load(): NativeCalls | undefined {
     'int',
     ['int', 'int', 'int', 'uintptr_t', 'uint32_t'],
   );
-  const bases = new WeakMap<ArrayBufferLike, number>(); // asking takes longer than small calls do
+  // A buffer stays where it is; asking where takes longer than a small call. A memory that grows gets another buffer.
+  const bases = new WeakMap<ArrayBufferLike, number>();
+  const addressOf = (array: ArrayBufferView): number => {
+    const { buffer } = array; // a small array lies inside V8's moving heap until its buffer is asked for
+    let base = bases.get(buffer);
+    if (base === undefined) bases.set(buffer, (base = Number(koffi.address(new Uint8Array(buffer)))));
+    return base + array.byteOffset;
+  };
+  let pollList = new Int32Array(64); // struct pollfd: descriptor, two 16-bit masks
   const optionValue = new Int32Array(2);
-  const optionAddress = Number(koffi.address(optionValue.buffer));
+  const optionAddress = addressOf(optionValue);
   const moved = (count: number): number => {
     if (count >= 0) return count;
     const reason = koffi.errno();
     return reason === EAGAIN || reason === EINTR ? LATER : END;
   };
-  type CoreSetCall = (thread: number, bytes: number, set: number) => number;
-  const coreSetCall = (name: string): CoreSetCall => bind<CoreSetCall>(name, 'int', ['int', 'size_t', 'uintptr_t']);
-  const [getCores, setCores] = [coreSetCall('sched_getaffinity'), coreSetCall('sched_setaffinity')];
-  const coreSet = new Uint8Array(CORE_SET_BYTES); // a bit for each, least significant first
-  const coreSetAddress = Number(koffi.address(coreSet.buffer));
+  type ProcessorSetCall = (thread: number, bytes: number, set: number) => number;
+  const processorSetCall = (name: string): ProcessorSetCall =>
+    bind<ProcessorSetCall>(name, 'int', ['int', 'size_t', 'uintptr_t']);
+  const [getProcessors, setProcessors] = [processorSetCall('sched_getaffinity'), processorSetCall('sched_setaffinity')];
+  const processorSet = new Uint8Array(PROCESSOR_SET_BYTES); // a bit for each, least significant first
+  const processorSetAddress = addressOf(processorSet);
   const timeout = new BigInt64Array(2); // struct timespec: seconds, nanoseconds
-  const timeoutAddress = Number(koffi.address(timeout.buffer));
+  const timeoutAddress = addressOf(timeout);
   return {
-    addressOf: (array) => {
-      const { buffer } = array; // small arrays live inside V8's moving heap until somebody asks for it
-      let base = bases.get(buffer);
-      if (base === undefined) bases.set(buffer, (base = Number(koffi.address(new Uint8Array(buffer)))));
-      return base + array.byteOffset;
-    },
+    addressOf,
     copy: memcpy,
     pageBytes: bind<() => number>('getpagesize', 'int', [])(),
     mapFile: (address, bytes, fd, offset = 0) =>
@@ -181,17 +188,16 @@ function load(): NativeCalls | undefined {
       syscall(futexCall, address, FUTEX_WAKE, EVERYBODY, 0, 0, 0);
     },
     yieldCore: () => void yieldCore(),
-    cores: () => {
-      coreSet.fill(0);
-      if (getCores(0, CORE_SET_BYTES, coreSetAddress) !== 0) return [];
-      return Array.from(coreSet.keys()).flatMap((byte) => {
-        return [0, 1, 2, 3, 4, 5, 6, 7].flatMap((bit) => ((coreSet[byte]! >> bit) & 1 ? [byte * 8 + bit] : []));
-      });
+    processors: () => {
+      processorSet.fill(0);
+      if (getProcessors(0, PROCESSOR_SET_BYTES, processorSetAddress) !== 0) return [];
+      const numbers = Array.from({ length: PROCESSOR_SET_BYTES * 8 }, (_, number) => number);
+      return numbers.filter((number) => (processorSet[number >> 3]! >> (number & 7)) & 1);
     },
-    bindTo: (cores) => {
-      coreSet.fill(0);
-      for (const core of cores) coreSet[core >> 3]! |= 1 << (core & 7);
-      return setCores(0, CORE_SET_BYTES, coreSetAddress) === 0;
+    bindThread: (thread, processors) => {
+      processorSet.fill(0);
+      for (const number of processors) processorSet[number >> 3]! |= 1 << (number & 7);
+      return setProcessors(thread, PROCESSOR_SET_BYTES, processorSetAddress) === 0;
     },
     duplicate: dup,
     close: (fd) => void close(fd),
@@ -206,12 +212,12 @@ function load(): NativeCalls | undefined {
       setOption(fd, SOL_SOCKET, SO_SNDBUF, optionAddress, 4);
     },
     awaitSockets: (wanted, milliseconds) => {
-      const list = new Int32Array(2 * wanted.length); // struct pollfd: descriptor, two 16-bit masks
+      if (pollList.length < 2 * wanted.length) pollList = new Int32Array(4 * wanted.length);
       for (const [i, { fileDescriptor, wants }] of wanted.entries()) {
-        list[2 * i] = fileDescriptor;
-        list[2 * i + 1] = wants === 'receive' ? POLLIN : POLLOUT;
+        pollList[2 * i] = fileDescriptor;
+        pollList[2 * i + 1] = wants === 'receive' ? POLLIN : POLLOUT;
       }
-      poll(Number(koffi.address(list.buffer)), wanted.length, milliseconds);
+      poll(addressOf(pollList), wanted.length, milliseconds);
     },
   };
 }

@@ -102,11 +102,11 @@ export async function connectRank(options: ThreadOptions, failed: (failure: Fail
       report: (failure) => report(failure),
     });
     const lanes = transport;
-    cleanups.push(() => lanes.close());
     if (shared.mapped > 0) {
       cleanups.push(() => native && unmapRegions(native, shared.memory, shared.mapped));
     }
-    engine = new Engine(shared.memory, shared.topology, transport, regions);
+    cleanups.push(() => lanes.close());
+    engine = new Engine(shared.memory, shared.topology, transport, regions, report);
     const running = engine;
     if (over) running.fail(failureError(over));
     cleanups.push(watch(running, transport, regions, options, report));

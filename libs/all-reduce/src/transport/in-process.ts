@@ -22,7 +22,18 @@ export function inProcessTransports(worldSize: number, report: (failure: Failure
     return lane;
   };
   const failed: (Error | undefined)[] = [];
-  let bytesSent = 0;
+  const bytesSent = new Array<number>(worldSize).fill(0);
+
+  // Who is told may post the next frame: told by whoever is telling already, in the order in which frames ended.
+  const due: Frame[] = [];
+  let isTelling = false;
+  const tell = (...frames: Frame[]): void => {
+    due.push(...frames);
+    if (isTelling) return;
+    isTelling = true;
+    for (let next = due.shift(); next; next = due.shift()) next.done();
+    isTelling = false;
+  };
 
   const match = (from: number, to: number, { sends, receives }: Lane): void => {
     while (sends[0] && receives[0]) {
@@ -32,8 +43,7 @@ export function inProcessTransports(worldSize: number, report: (failure: Failure
       sends.shift();
       receives.shift();
       receive.bytes.set(send.bytes);
-      send.done();
-      receive.done();
+      tell(send, receive);
     }
   };
 
@@ -56,12 +66,12 @@ export function inProcessTransports(worldSize: number, report: (failure: Failure
 
   return Array.from({ length: worldSize }, (_, rank) => ({
     send: (to, channel, frame) => {
-      bytesSent += frame.bytes.length;
+      bytesSent[rank]! += frame.bytes.length;
       post(rank, rank, to, channel, frame);
     },
     receive: (from, channel, frame) => post(rank, from, rank, channel, frame),
     get bytesSent() {
-      return bytesSent;
+      return bytesSent[rank]!;
     },
     fail: (error) => fail(rank, error),
     close: () => {

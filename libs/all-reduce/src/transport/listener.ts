@@ -88,7 +88,7 @@ export class Listener {
         return;
       }
       await new Promise((resolve) => socket.write(confirmation(greeted, reply, key), resolve));
-      accept(lane, socket);
+      if (!socket.destroyed) accept(lane, socket);
     } catch {
       socket.destroy();
     } finally {

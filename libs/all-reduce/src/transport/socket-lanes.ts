@@ -77,7 +77,10 @@ export class SendingLane {
   }
 
   fail(error: Error): void {
-    for (const frame of this.#frames.splice(0)) frame.done(error);
+    const ended = this.#frames.splice(0);
+    // Node still has the bytes, which are their owner's again now: the other side must not take what becomes of them.
+    if (!this.#direct && ended.length > 0) this.#socket?.destroy();
+    for (const frame of ended) frame.done(error);
   }
 
   /** What was sent still goes out. */
@@ -175,7 +178,9 @@ export class ReceivingLane {
   }
 
   fail(error: Error): void {
-    for (const frame of this.#posted.splice(0)) frame.done(error);
+    const ended = this.#posted.splice(0);
+    if (!this.#direct && ended.length > 0) this.#socket.destroy(); // it would go on filling the first
+    for (const frame of ended) frame.done(error);
   }
 
   close(): void {
@@ -207,9 +212,10 @@ export class ReceivingLane {
       const problem = mismatch(sender, receiver, said.signature, said.byteLength, frame);
       if (problem) {
         this.events.report(problem);
-        for (;;) yield undefined;
+        return yield* forEver();
       }
       yield frame.bytes;
+      if (this.#posted[0] !== frame) return yield* forEver(); // it has failed
       this.#posted.shift();
       this.received++;
       this.waitingSinceMs = performance.now();
@@ -244,6 +250,11 @@ export class ReceivingLane {
     const { sender, receiver } = this.lane;
     const message = `rank ${receiver} cannot receive from rank ${sender}: ${reason}`;
     this.events.report({ code: 'unavailable', rank: sender, message });
-    for (;;) yield undefined;
+    return yield* forEver();
   }
+}
+
+/** No further bytes are wanted. */
+function* forEver(): Generator<undefined, never> {
+  for (;;) yield undefined;
 }

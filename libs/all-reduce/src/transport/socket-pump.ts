@@ -51,7 +51,7 @@ export class SocketPump {
     let movedMs = performance.now();
     let turnMs = movedMs;
     while (this.#busy.size > 0) {
-      await Promise.resolve(); // whoever waited for what has just moved goes on first
+      await Promise.resolve(); // a call that has just ended lets the next one begin
       let moved = false;
       for (const socket of this.#busy) {
         if (socket.busy && socket.advance()) moved = true;

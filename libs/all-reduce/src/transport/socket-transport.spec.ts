@@ -1,10 +1,14 @@
 import { readFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { checkAllReduce, checkOthers } from '../closed-forms.ts';
 import { socketGroups } from '../socket-ranks.ts';
 import { REPLY_BYTES } from './handshake.ts';
+import { Kernels } from '../kernel/kernels.ts';
 import { SocketReader } from './socket-reader.ts';
+import type { SocketTransport } from './socket-transport.ts';
+import type { Frame } from './transport.ts';
 
 const pem = (name: string): string => readFileSync(new URL(`../../goldens/${name}.pem`, import.meta.url), 'utf8');
 const tls = { key: pem('test-key'), cert: pem('test-cert'), ca: pem('test-cert') };
@@ -81,6 +85,87 @@ it.each([true, false])('names the rank whose connections break, and gives no res
       code: 'unavailable',
       message: expect.stringContaining('connection to rank 2'),
     });
+});
+
+/** A frame over some bytes, and what it was told. */
+function frameOf(bytes: Uint8Array): { readonly frame: Frame; readonly told: string[] } {
+  const told: string[] = [];
+  const frame = {
+    signature: new Uint8Array(32),
+    bytes,
+    done: (error?: Error) => void told.push(error?.message ?? 'ok'),
+  };
+  return { frame, told };
+}
+
+/** Two transports that have exchanged a frame. */
+async function connectedPair(direct: boolean): Promise<readonly [SocketTransport, SocketTransport]> {
+  const { transports } = await socketGroups(2, 'tcp', { direct });
+  const [from, to] = transports as [SocketTransport, SocketTransport];
+  const [sent, received] = [frameOf(Uint8Array.of(1, 2, 3)), frameOf(new Uint8Array(3))];
+  to.receive(0, 0, received.frame);
+  from.send(1, 0, sent.frame);
+  await vi.waitFor(() => expect(received.told).toEqual(['ok']));
+  expect([...received.frame.bytes]).toEqual([1, 2, 3]);
+  return [from, to];
+}
+
+it.each([true, false])('leaves the bytes alone once it has failed; direct: %s', async (direct) => {
+  const [from, to] = await connectedPair(direct);
+  const size = 32 * 2 ** 20;
+  const [sent, received] = [frameOf(new Uint8Array(size).fill(7)), frameOf(new Uint8Array(size))];
+  to.receive(0, 0, received.frame);
+  from.send(1, 0, sent.frame);
+  await vi.waitFor(() => expect(received.frame.bytes[0]).toBe(7), { interval: 0 });
+  to.fail(new Error('it is over'));
+  received.frame.bytes.fill(0);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(received.told).toEqual(['it is over']);
+  expect(received.frame.bytes.indexOf(7)).toBe(-1);
+  await Promise.all([from.close(), to.close()]);
+});
+
+it.each([true, false])('sends nothing of what is its owner’s again; direct: %s', async (direct) => {
+  const [from, to] = await connectedPair(direct);
+  const [count, size] = [2000, 2 ** 14];
+  const sent = Array.from({ length: count }, () => frameOf(new Uint8Array(size).fill(7)));
+  for (const { frame } of sent) from.send(1, 0, frame);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  from.fail(new Error('it is over'));
+  for (const { frame, told } of sent) if (told[0] !== 'ok') frame.bytes.fill(66);
+  expect(sent.at(-1)!.told).toEqual(['it is over']);
+  const received = Array.from({ length: count }, () => frameOf(new Uint8Array(size)));
+  for (const { frame } of received) to.receive(0, 0, frame);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(received[0]!.told).toEqual(['ok']);
+  expect(received.at(-1)!.told).not.toEqual(['ok']);
+  for (const { frame, told } of received) {
+    if (told[0] === 'ok') expect(frame.bytes.every((byte) => byte === 7)).toBe(true);
+  }
+  await Promise.all([from.close(), to.close()]);
+});
+
+it('closes its own files only, also when it is closed twice', async () => {
+  const [from, to] = await connectedPair(true);
+  await Promise.all([from.close(), to.close()]);
+  const files = await Promise.all(Array.from({ length: 8 }, () => open('/dev/null')));
+  await Promise.all([from.close(), to.close()]);
+  for (const file of files) await file.close(); // throws where somebody else has closed it
+});
+
+it('tells all ranks when a call breaks down on one of them', async () => {
+  const { groups } = await socketGroups(2, 'tcp');
+  const combine = vi.spyOn(Kernels.prototype, 'combine').mockImplementationOnce(() => {
+    throw new Error('out of order');
+  });
+  const calls = groups.map((group) => group.allReduce(new Float32Array(100_000), { algorithm: 'ring' }));
+  for (const [rank, result] of (await Promise.allSettled(calls)).entries()) {
+    expect(result.status, `rank ${rank}`).toBe('rejected');
+    const message = expect.stringMatching(/^rank \d has broken down in call 0: out of order$/);
+    expect(groups[rank]!.failure).toMatchObject({ code: 'internal', message });
+  }
+  combine.mockRestore();
+  await Promise.all(groups.map((group) => group.close()));
 });
 
 it('takes no harm from strangers', async () => {

@@ -5,10 +5,11 @@ export interface Frame {
   /** What is sent, or where the received bytes go: exactly as many. */
   readonly bytes: Uint8Array;
   /**
-   * Called once: `bytes` are the owner's again, who may begin with the next frame at once. Sent, which may be before the
-   * other side has them; or received; or, with an error, neither, for the transport has failed. It must not throw.
+   * Called once, when `bytes` are the owner's again, who may begin with the next frame at once: when they are sent, which
+   * may be before the other side has them; when they are received; or, with an error, when the transport has failed. It
+   * must not throw.
    */
-  done(error?: Error): void;
+  readonly done: (error?: Error) => void;
 }
 
 /**
