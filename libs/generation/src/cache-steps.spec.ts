@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { cacheNames, cacheShape, decodeStepGraph, type CacheSteps, type GptConfig } from '@clip-gen/gpt';
 import { initialize } from '@clip-gen/nn';
 import { RandomStream } from '@clip-gen/rng';
-import { writeSafetensors } from '@clip-gen/safetensors';
+import { readSafetensors, writeSafetensors } from '@clip-gen/safetensors';
 import { emptyTensor, tensor, type Tensor } from '@clip-gen/tensor';
 import { temporaryFolder } from '@clip-gen/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -182,6 +182,18 @@ describe('the steps', () => {
     await expect(TokenSampler.open(await openGptPart(await rounded(change)), ENGINE)).rejects.toMatchObject({
       code: 'data_corrupt',
       message: expect.stringContaining(message),
+    });
+  });
+
+  it('of other weights are refused', async () => {
+    const folder = await rounded();
+    const weights = await readSafetensors(join(folder, 'model.safetensors'));
+    const bias = [...weights.values()].find(({ shape }) => shape.length === 1)!;
+    (bias.data as Float32Array)[0]! += 1e-3;
+    await writeSafetensors(join(folder, 'model.safetensors'), weights);
+    await expect(TokenSampler.open(await openGptPart(folder), ENGINE)).rejects.toMatchObject({
+      code: 'data_corrupt',
+      message: `${join(folder, CACHE_FILE)} was measured with other weights than the model.safetensors beside it; quantise the model anew, or leave the file out`,
     });
   });
 

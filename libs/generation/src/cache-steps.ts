@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClipGenError } from '@clip-gen/errors';
@@ -6,7 +7,7 @@ import { RandomStream } from '@clip-gen/rng';
 import { openSafetensors, writeSafetensors } from '@clip-gen/safetensors';
 import { Sampler, tokenUniform } from '@clip-gen/sampling';
 import { tensor, type Tensor } from '@clip-gen/tensor';
-import { createPartSession, type EngineOptions } from './model-part.ts';
+import { createPartSession, WEIGHTS_FILE, type EngineOptions } from './model-part.ts';
 import type { GptPart } from './model-parts.ts';
 import type { CallOptions } from './network.ts';
 import { SUPPORT_FILE, SupportMemory } from './support-memory.ts';
@@ -22,6 +23,11 @@ const RESERVE = 2.5;
 const LARGEST = 127;
 /** For a channel that is never anything but zero. */
 const LEAST_RANGE = 1e-6;
+
+/** Of the file: which weights the steps were measured with. */
+const WEIGHTS_KEY = 'weights';
+/** Tensors of at most so many bytes tell weights apart: biases and norms, which every step of a training moves. */
+const TELLTALE_BYTES = 65536;
 
 /** How {@link measureCacheSteps} works. */
 export interface MeasureOptions extends CallOptions {
@@ -88,16 +94,33 @@ function largestOfChannels({ data, shape }: Tensor<'float32'>): Float32Array {
   return largest;
 }
 
-/** Writes {@link CACHE_FILE} of a GPT's folder. */
+/** Writes {@link CACHE_FILE} of a GPT's folder, for the weights that are in it. */
 export async function writeCacheSteps(folder: string, steps: CacheSteps): Promise<void> {
   const tensors = [...steps].map(([name, data]) => [name, tensor('float32', [data.length], data.slice())] as const);
-  await writeSafetensors(join(folder, CACHE_FILE), tensors);
+  await writeSafetensors(join(folder, CACHE_FILE), tensors, { [WEIGHTS_KEY]: await fingerprint(folder) });
+}
+
+/** SHA-256 of the small tensors of a folder's weights, lower-case hex. */
+async function fingerprint(folder: string): Promise<string> {
+  const file = await openSafetensors(join(folder, WEIGHTS_FILE));
+  try {
+    const hash = createHash('sha256');
+    for (const name of [...file.entries.keys()].sort()) {
+      if (file.entries.get(name)!.byteLength > TELLTALE_BYTES) continue;
+      const { data } = await file.read(name);
+      hash.update(`${name}\n`).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    }
+    return hash.digest('hex');
+  } finally {
+    await file.close();
+  }
 }
 
 /**
  * Reads {@link CACHE_FILE} of a GPT's folder; nothing when there is none.
  *
- * @throws data_corrupt, naming the file, for anything but float32 (W) of positive numbers for each tensor of the cache
+ * @throws data_corrupt, naming the file, for anything but float32 (W) of positive numbers for each tensor of the cache, and
+ * where they were measured with other weights than those in the folder
  */
 export async function openCacheSteps(folder: string, config: GptConfig): Promise<CacheSteps | undefined> {
   const path = join(folder, CACHE_FILE);
@@ -118,6 +141,9 @@ export async function openCacheSteps(folder: string, config: GptConfig): Promise
     }
     if (file.entries.size !== steps.size) {
       throw corrupt(`${path} must hold the ${steps.size} tensors of its transformer's cache; got ${file.entries.size}`);
+    }
+    if (file.metadata.get(WEIGHTS_KEY) !== (await fingerprint(folder))) {
+      throw corrupt(`${path} was measured with other weights than the ${WEIGHTS_FILE} beside it`);
     }
     return steps;
   } finally {
