@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { expectAlike, launchTrainings } from './distributed/launched-trainings.ts';
 import { trainTiny, type RankReport, type RankTraining } from './distributed/training-rank.ts';
 import { World } from './distributed/world.ts';
-import { writeFrozenModels, writePictures } from './tiny-trainings.ts';
+import { writeTinyData } from './tiny-trainings.ts';
 
 // 13 pictures, 3 held back, in batches of 4: 2 steps an epoch, 3 epochs.
 const SLOW = 300_000;
@@ -12,10 +12,7 @@ const STEPS = 6;
 let pictures: string;
 let models: string;
 beforeAll(async () => {
-  pictures = await temporaryFolder();
-  models = await temporaryFolder();
-  await writePictures(pictures, 13);
-  await writeFrozenModels(models, pictures);
+  ({ pictures, models } = await writeTinyData(await temporaryFolder()));
 }, SLOW);
 
 async function training(settings: object, out?: string): Promise<RankTraining> {

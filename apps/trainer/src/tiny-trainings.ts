@@ -120,6 +120,14 @@ export async function writeFrozenModels(folder: string, pictures: string): Promi
   }
 }
 
+/** Thirteen pictures and the frozen models, in `pictures/` and `models/` of a folder; where they are. */
+export async function writeTinyData(folder: string): Promise<{ readonly pictures: string; readonly models: string }> {
+  const [pictures, models] = [join(folder, 'pictures'), join(folder, 'models')];
+  await writePictures(pictures, 13);
+  await writeFrozenModels(models, pictures);
+  return { pictures, models };
+}
+
 /** What `writeFrozenModels` wrote. */
 export async function loadFrozenModels(folder: string): Promise<FrozenModels> {
   return {

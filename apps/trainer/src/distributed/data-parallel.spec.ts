@@ -1,6 +1,6 @@
 import { expectClose, temporaryFolder } from '@clip-gen/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { TINY_VQGAN, writeFrozenModels, writePictures } from '../tiny-trainings.ts';
+import { TINY_VQGAN, writeTinyData } from '../tiny-trainings.ts';
 import { expectAlike, launchTrainings as launch } from './launched-trainings.ts';
 import { trainTiny, type RankReport, type RankTraining } from './training-rank.ts';
 import { World } from './world.ts';
@@ -13,10 +13,7 @@ const STEPS = 6;
 let pictures: string;
 let models: string;
 beforeAll(async () => {
-  pictures = await temporaryFolder();
-  models = await temporaryFolder();
-  await writePictures(pictures, 13);
-  await writeFrozenModels(models, pictures);
+  ({ pictures, models } = await writeTinyData(await temporaryFolder()));
 }, SLOW);
 
 const GPT = { conditionDropout: 0.3, conditionNoise: 0.5, tokenNoise: 0.5, averageDecay: 0.9, learningRate: 0.003 };

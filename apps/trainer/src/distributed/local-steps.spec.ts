@@ -5,14 +5,7 @@ import type { FrozenModels } from '../stages/frozen-models.ts';
 import type { PictureTokens } from '../stages/encode-pictures.ts';
 import { GptStage } from '../stages/gpt-stage.ts';
 import { pictureTokens } from '../stages/token-cache.ts';
-import {
-  loadFrozenModels,
-  openPictures,
-  recordedLine,
-  tinyGptTraining,
-  writeFrozenModels,
-  writePictures,
-} from '../tiny-trainings.ts';
+import { loadFrozenModels, openPictures, recordedLine, tinyGptTraining, writeTinyData } from '../tiny-trainings.ts';
 import { freePort } from './free-port.ts';
 import { LocalSteps, type Meeting } from './local-steps.ts';
 import { World } from './world.ts';
@@ -25,10 +18,7 @@ let models: string;
 let frozen: FrozenModels;
 let tokens: PictureTokens;
 beforeAll(async () => {
-  pictures = await temporaryFolder();
-  models = await temporaryFolder();
-  await writePictures(pictures, 13);
-  await writeFrozenModels(models, pictures);
+  ({ pictures, models } = await writeTinyData(await temporaryFolder()));
   frozen = await loadFrozenModels(models);
   const dataset = await openPictures(pictures);
   const cache = { folder: await temporaryFolder(), root: pictures, threads: 1, line: recordedLine().line };

@@ -1,6 +1,6 @@
 import { temporaryFolder } from '@clip-gen/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { TINY_VQGAN, writeFrozenModels, writePictures } from '../tiny-trainings.ts';
+import { TINY_VQGAN, writeTinyData } from '../tiny-trainings.ts';
 import { freePort } from './free-port.ts';
 import { trainTiny, type RankReport, type RankTraining } from './training-rank.ts';
 import { World } from './world.ts';
@@ -11,10 +11,7 @@ const TOKEN = 'only for tests';
 let pictures: string;
 let models: string;
 beforeAll(async () => {
-  pictures = await temporaryFolder();
-  models = await temporaryFolder();
-  await writePictures(pictures, 13);
-  await writeFrozenModels(models, pictures);
+  ({ pictures, models } = await writeTinyData(await temporaryFolder()));
 }, SLOW);
 
 /** Both processes of a training, in this one. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { temporaryFolder } from '@clip-gen/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { writeFrozenModels, writePictures } from '../tiny-trainings.ts';
+import { writeTinyData } from '../tiny-trainings.ts';
 import { freePort } from './free-port.ts';
 import { Launcher } from './launcher.ts';
 import type { RankReport, RankTraining } from './training-rank.ts';
@@ -14,10 +14,7 @@ const SLOW = 120_000;
 let pictures: string;
 let models: string;
 beforeAll(async () => {
-  pictures = await temporaryFolder();
-  models = await temporaryFolder();
-  await writePictures(pictures, 13);
-  await writeFrozenModels(models, pictures);
+  ({ pictures, models } = await writeTinyData(await temporaryFolder()));
 }, SLOW);
 
 const PROGRAM = fileURLToPath(new URL('./training-rank.ts', import.meta.url));

@@ -1,7 +1,7 @@
 import { cp } from 'node:fs/promises';
 import { expectClose, temporaryFolder } from '@clip-gen/testing';
 import { beforeAll, expect, it } from 'vitest';
-import { writeFrozenModels, writePictures } from '../tiny-trainings.ts';
+import { writeTinyData } from '../tiny-trainings.ts';
 import { launchTrainings } from './launched-trainings.ts';
 import { trainTiny, type RankReport, type RankTraining } from './training-rank.ts';
 import { World } from './world.ts';
@@ -13,10 +13,7 @@ const STEPS = 6;
 let pictures: string;
 let models: string;
 beforeAll(async () => {
-  pictures = await temporaryFolder();
-  models = await temporaryFolder();
-  await writePictures(pictures, 13);
-  await writeFrozenModels(models, pictures);
+  ({ pictures, models } = await writeTinyData(await temporaryFolder()));
 }, SLOW);
 
 /** One process's part of batches of 4. */

@@ -1,6 +1,6 @@
 import { temporaryFolder } from '@clip-gen/testing';
 import { beforeAll, expect, it } from 'vitest';
-import { writeFrozenModels, writePictures } from '../tiny-trainings.ts';
+import { writeTinyData } from '../tiny-trainings.ts';
 import { launchTrainings } from './launched-trainings.ts';
 import type { RankReport, RankTraining } from './training-rank.ts';
 
@@ -11,10 +11,7 @@ const STEPS = 6;
 let pictures: string;
 let models: string;
 beforeAll(async () => {
-  pictures = await temporaryFolder();
-  models = await temporaryFolder();
-  await writePictures(pictures, 13);
-  await writeFrozenModels(models, pictures);
+  ({ pictures, models } = await writeTinyData(await temporaryFolder()));
 }, SLOW);
 
 function training(out: string): RankTraining {

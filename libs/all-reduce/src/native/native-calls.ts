@@ -79,7 +79,7 @@ const POLLOUT = 4;
 const EINTR = 4;
 const EAGAIN = 11;
 
-/** A bit for each logical processor: as many as any kernel counts. */
+/** A bit for each logical processor: 8192 of them, the most that Linux is built for. */
 const PROCESSOR_SET_BYTES = 1024;
 
 // What libs/runtime needs of koffi: stacks of native calls on other threads, fixed at its first use in a thread.

@@ -16,7 +16,6 @@ export class PumpedSender implements PumpedSocket {
   /** Of the first frame, header and bytes. */
   #sent = 0;
   #ended = false;
-  #closed = false;
 
   /**
    * @param frames to be sent one after the other; a frame that is sent leaves the list
@@ -68,8 +67,7 @@ export class PumpedSender implements PumpedSocket {
   /** What the system has taken still goes out. */
   close(): void {
     this.#ended = true;
-    if (!this.#closed) this.native.close(this.fileDescriptor); // its number may be somebody else's by the next time
-    this.#closed = true;
+    this.native.close(this.fileDescriptor);
   }
 }
 
@@ -80,7 +78,6 @@ export class PumpedReceiver implements PumpedSocket {
   #address = 0;
   #filled = 0;
   #ended = false;
-  #closed = false;
 
   /**
    * @param next the next target when the one before is full; undefined for "not now"
@@ -120,8 +117,7 @@ export class PumpedReceiver implements PumpedSocket {
 
   close(): void {
     this.#ended = true;
-    if (!this.#closed) this.native.close(this.fileDescriptor); // its number may be somebody else's by the next time
-    this.#closed = true;
+    this.native.close(this.fileDescriptor);
   }
 
   /** Moves on from a full target, past empty ones. */

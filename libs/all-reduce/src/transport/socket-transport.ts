@@ -34,6 +34,7 @@ export class SocketTransport implements Transport {
   readonly #receiving = new Map<number, ReceivingLane>();
   readonly #gone = new Map<number, string>();
   #error: Error | undefined;
+  #closed = false;
 
   constructor(options: SocketOptions) {
     this.#options = options;
@@ -80,6 +81,8 @@ export class SocketTransport implements Transport {
   }
 
   close(): Promise<void> {
+    if (this.#closed) return Promise.resolve(); // the numbers of its files may be somebody else's by now
+    this.#closed = true;
     this.fail(new ClipGenError('cancelled', `rank ${this.#options.rank} has closed its group`));
     for (const lane of [...this.#sending.values(), ...this.#receiving.values()]) lane.close();
     for (const listener of this.#options.listeners) listener.close();
