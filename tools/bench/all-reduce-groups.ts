@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -83,24 +84,52 @@ export async function startGloo(worldSize: number, cores?: Cores): Promise<RankG
  * @param cores that each rank is bound to; without them OpenMPI binds as it sees fit
  */
 export async function startMpi(worldSize: number, cores?: Cores): Promise<RankGroup | undefined> {
-  const folder = await mkdtemp(join(tmpdir(), 'all-reduce-mpi-'));
-  const program = join(folder, 'all-reduce-mpi');
-  try {
-    await promisify(execFile)('mpicc', ['-O2', '-o', program, here('all-reduce-mpi.c'), '-lm']);
-  } catch {
+  const program = await compiled('mpicc', 'all-reduce-mpi.c');
+  if (!program) {
     console.log('OpenMPI is not compared: no mpicc (apt install openmpi-bin libopenmpi-dev)');
     return undefined;
   }
   const asRoot = process.getuid?.() === 0 ? ['--allow-run-as-root'] : [];
   const binding = cores ? ['--bind-to', 'none'] : [];
-  const words = [...asRoot, '--oversubscribe', ...binding, '-np', String(worldSize), program];
-  words.push(...(cores ?? []).map((processors) => processors.join(',')));
+  const words = [...asRoot, '--oversubscribe', ...binding, '-np', String(worldSize), program, ...coreWords(cores)];
   const ranks = speak('mpirun', 'mpirun', words);
   const { version } = await ranks.hear<{ version: string }>();
   if (!cores) console.log(`OpenMPI: ${version}`);
-  await rm(folder, { recursive: true });
+  return programGroup(ranks, true);
+}
+
+/**
+ * What the system's calls alone take over TCP: the ring in C; undefined, with a line that says so, without a C compiler.
+ *
+ * @param cores that each process is bound to
+ */
+export async function startFloor(worldSize: number, cores?: Cores): Promise<RankGroup | undefined> {
+  const program = await compiled('cc', 'all-reduce-floor.c');
+  if (program) return programGroup(speak('the ring in C', program, [String(worldSize), ...coreWords(cores)]), false);
+  console.log('the ring in C is not compared: no cc (apt install gcc)');
+  return undefined;
+}
+
+/** A program of this folder; undefined where the compiler is missing. It is removed when this process ends. */
+async function compiled(compiler: string, source: string): Promise<string | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), 'all-reduce-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const program = join(folder, 'program');
+  try {
+    await promisify(execFile)(compiler, ['-O3', '-o', program, here(source), '-lm']);
+    return program;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+const coreWords = (cores: Cores = []): string[] => cores.map((processors) => processors.join(','));
+
+/** A program that is asked by a line of "ELEMENTS REPEATS". */
+function programGroup(ranks: ReturnType<typeof speak>, sharesMemory: boolean): RankGroup {
   return {
-    sharesMemory: true,
+    sharesMemory,
     reduce({ elements, repeats }) {
       ranks.say(`${elements} ${repeats}`);
       return ranks.hear<{ ms: number }>();

@@ -2,7 +2,7 @@
  * All-reduce of float32 between processes of this machine, 64 KB to 100 MB: shared memory, TCP and bfloat16 over TCP beside
  * Gloo (torch.distributed) and OpenMPI in the same run, in turns. A turn is some all-reduces in place one after the other,
  * after a barrier, the same number for everybody; a time is that of the slowest rank; sums are checked after each turn, when
- * everybody is through.
+ * everybody is through. The ring in C shows what the system's calls alone take over TCP.
  *
  *     CLIP_GEN_PYTHON=/path/to/python3 node --import tsx tools/bench/all-reduce.ts
  *       [--quick] [--ranks 2,4] [--sizes 64,1000,25000,100000] [--bind] [--seconds 10] [--json FILE] [--plot FILE.svg]
@@ -11,7 +11,7 @@
  * the same cores; the better one counts.
  */
 import { writeFile } from 'node:fs/promises';
-import { startGloo, startMpi, startOwn, type Ask, type RankGroup } from './all-reduce-groups.ts';
+import { startFloor, startGloo, startMpi, startOwn, type Ask, type RankGroup } from './all-reduce-groups.ts';
 import { bandwidthPlot } from './bandwidth-plot.ts';
 import {
   benchOptions,
@@ -84,6 +84,7 @@ async function compare(worldSize: number): Promise<void> {
   const peers = [
     { way: 'Gloo', group: await startGloo(worldSize) },
     { way: 'OpenMPI', group: await startMpi(worldSize) },
+    { way: 'TCP, ring in C', group: await startFloor(worldSize, tcp.cores) },
     ...(tcp.cores
       ? [
           { way: 'Gloo, bound', group: await startGloo(worldSize, tcp.cores) },
